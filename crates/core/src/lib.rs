@@ -1,0 +1,47 @@
+//! The NoriKV model, once, for every store and every language that binds to it.
+//!
+//! [`Store`] is the trait of everything a store does. Each place that can hold data implements it
+//! (`norikv-embedded`, `norikv-client`); whatever can be said about any store is a wrapper that implements
+//! it again ([`Namespaced`], [`Metered`]); a server serves one; a binding exposes one.
+//!
+//! This crate does no I/O and builds for `wasm32-unknown-unknown`.
+
+mod address;
+mod backoff;
+mod call;
+mod cluster;
+mod entry;
+mod error;
+mod limits;
+mod metered;
+mod namespaced;
+mod placement;
+mod range;
+mod request;
+mod retry;
+mod status;
+mod store;
+mod version;
+
+pub use address::{Address, NodeAddress};
+pub use backoff::Backoff;
+pub use call::Call;
+pub use cluster::{ClusterNode, ClusterView, ShardInfo, ShardReplica};
+pub use entry::Entry;
+pub use error::{Error, ErrorKind, Field, FieldName, Result};
+pub use limits::{
+    DEFAULT_MAX_VALUE_BYTES, DEFAULT_TIMEOUT, Limits, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_TTL,
+    check_idempotency_key, check_key, check_value, ttl_from_millis,
+};
+pub use metered::{LatencySummary, Metered, RequestStats};
+pub use namespaced::Namespaced;
+pub use placement::{DEFAULT_TOTAL_SHARDS, jump_consistent_hash, shard_for_key, xxhash64};
+pub use range::KeyRange;
+pub use request::{
+    Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Get, GetMany,
+    Order, Page, Precondition, Put, PutResult, Scan, Ttl,
+};
+pub use retry::{Retry, RetryPolicy};
+pub use status::{Durability, Feature, Sizes, Stats, Status};
+pub use store::{MaybeSend, MaybeSync, Store, StoreRef};
+pub use version::Version;

@@ -1,0 +1,163 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::{
+    Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
+    Entry, Error, Field, FieldName, Get, GetMany, Page, Put, PutResult, Result, Scan, Stats, Status, Store,
+    StoreRef, check_key, limits::MAX_KEY_BYTES,
+};
+
+/// A part of a store: the keys under a prefix, without the prefix.
+///
+/// Keys go in and come out without it, also in errors. The prefix counts towards a key's length.
+pub struct Namespaced {
+    store: StoreRef,
+    prefix: Bytes,
+}
+
+impl Namespaced {
+    /// The part of `store` under `prefix`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the prefix is empty, or leaves no room for a key.
+    pub fn new(store: StoreRef, prefix: impl Into<Bytes>) -> Result<Self> {
+        let prefix = prefix.into();
+        if prefix.is_empty() || prefix.len() >= MAX_KEY_BYTES {
+            return Err(Error::invalid_argument(format!(
+                "a namespace has 1 to {} bytes; this one has {}",
+                MAX_KEY_BYTES - 1,
+                prefix.len()
+            )));
+        }
+        Ok(Self { store, prefix })
+    }
+
+    /// The key in the whole store. A key that is wrong in itself is refused here, since the prefix would make
+    /// an empty one look right.
+    fn outer(&self, key: &[u8]) -> Result<Bytes> {
+        check_key(key)?;
+        let outer = [&self.prefix, key].concat();
+        if outer.len() > MAX_KEY_BYTES {
+            return Err(Error::invalid_argument(format!(
+                "a key has 1 to {MAX_KEY_BYTES} bytes, its namespace of {} bytes included; this one has {}",
+                self.prefix.len(),
+                outer.len()
+            )));
+        }
+        Ok(outer.into())
+    }
+
+    fn inner(&self, key: &Bytes) -> Bytes {
+        if key.starts_with(&self.prefix) { key.slice(self.prefix.len()..) } else { key.clone() }
+    }
+
+    fn inner_entry(&self, mut entry: Entry) -> Entry {
+        entry.key = self.inner(&entry.key);
+        entry
+    }
+
+    fn inner_error(&self, error: Error) -> Error {
+        match error.field(FieldName::Key) {
+            Some(Field::Bytes(key)) => {
+                let key = self.inner(key);
+                error.with(FieldName::Key, key)
+            }
+            _ => error,
+        }
+    }
+}
+
+#[cfg_attr(not(target_family = "wasm"), async_trait)]
+#[cfg_attr(target_family = "wasm", async_trait(?Send))]
+impl Store for Namespaced {
+    fn get_now(&self, key: &[u8], consistency: Consistency) -> Option<Result<Option<Entry>>> {
+        let outer = match self.outer(key) {
+            Ok(outer) => outer,
+            Err(error) => return Some(Err(error)),
+        };
+        let result = self.store.get_now(&outer, consistency)?;
+        Some(
+            result
+                .map(|entry| entry.map(|entry| self.inner_entry(entry)))
+                .map_err(|error| self.inner_error(error)),
+        )
+    }
+
+    async fn get(&self, mut request: Get, call: Call) -> Result<Option<Entry>> {
+        request.key = self.outer(&request.key)?;
+        match self.store.get(request, call).await {
+            Ok(entry) => Ok(entry.map(|entry| self.inner_entry(entry))),
+            Err(error) => Err(self.inner_error(error)),
+        }
+    }
+
+    async fn get_many(&self, mut request: GetMany, call: Call) -> Result<Vec<Option<Entry>>> {
+        for key in &mut request.keys {
+            *key = self.outer(key)?;
+        }
+        match self.store.get_many(request, call).await {
+            Ok(entries) => {
+                Ok(entries.into_iter().map(|entry| entry.map(|entry| self.inner_entry(entry))).collect())
+            }
+            Err(error) => Err(self.inner_error(error)),
+        }
+    }
+
+    async fn put(&self, mut request: Put, call: Call) -> Result<PutResult> {
+        request.key = self.outer(&request.key)?;
+        match self.store.put(request, call).await {
+            Ok(mut result) => {
+                result.prev_entry = result.prev_entry.map(|entry| self.inner_entry(entry));
+                Ok(result)
+            }
+            Err(error) => Err(self.inner_error(error)),
+        }
+    }
+
+    async fn delete(&self, mut request: Delete, call: Call) -> Result<DeleteResult> {
+        request.key = self.outer(&request.key)?;
+        self.store.delete(request, call).await.map_err(|error| self.inner_error(error))
+    }
+
+    async fn delete_range(&self, mut request: DeleteRange, call: Call) -> Result<DeleteRangeResult> {
+        request.range.check()?;
+        request.range = request.range.under(&self.prefix);
+        self.store.delete_range(request, call).await
+    }
+
+    async fn scan(&self, mut request: Scan, call: Call) -> Result<Page> {
+        request.range.check()?;
+        request.range = request.range.under(&self.prefix);
+        let mut page = self.store.scan(request, call).await?;
+        for entry in &mut page.entries {
+            entry.key = self.inner(&entry.key);
+        }
+        Ok(page)
+    }
+
+    async fn count(&self, mut request: Count, call: Call) -> Result<CountResult> {
+        request.range.check()?;
+        request.range = request.range.under(&self.prefix);
+        self.store.count(request, call).await
+    }
+
+    async fn status(&self, call: Call) -> Result<Status> {
+        let mut status = self.store.status(call).await?;
+        status.limits.max_key_bytes = status.limits.max_key_bytes.saturating_sub(self.prefix.len());
+        Ok(status)
+    }
+
+    fn cluster(&self) -> Option<watch::Receiver<ClusterView>> {
+        self.store.cluster()
+    }
+
+    fn stats(&self) -> Stats {
+        self.store.stats()
+    }
+
+    /// Leaves the store open: it belongs to whoever opened it.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::{
+    Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
+    Entry, Get, GetMany, Page, Put, PutResult, Result, Scan, Stats, Status,
+};
+
+/// `Send`, except in a browser, where there is one thread and its values cannot be sent.
+#[cfg(not(target_family = "wasm"))]
+pub trait MaybeSend: Send {}
+#[cfg(not(target_family = "wasm"))]
+impl<T: Send + ?Sized> MaybeSend for T {}
+/// `Send`, except in a browser, where there is one thread and its values cannot be sent.
+#[cfg(target_family = "wasm")]
+pub trait MaybeSend {}
+#[cfg(target_family = "wasm")]
+impl<T: ?Sized> MaybeSend for T {}
+
+/// `Sync`, except in a browser, where there is one thread and its values cannot be shared.
+#[cfg(not(target_family = "wasm"))]
+pub trait MaybeSync: Sync {}
+#[cfg(not(target_family = "wasm"))]
+impl<T: Sync + ?Sized> MaybeSync for T {}
+/// `Sync`, except in a browser, where there is one thread and its values cannot be shared.
+#[cfg(target_family = "wasm")]
+pub trait MaybeSync {}
+#[cfg(target_family = "wasm")]
+impl<T: ?Sized> MaybeSync for T {}
+
+/// A store that is shared.
+pub type StoreRef = Arc<dyn Store>;
+
+/// A key-value store: one behaviour, whatever holds the data.
+///
+/// Rules for every implementation, which `norikv-conformance` checks:
+/// - bad input is refused before anything changes;
+/// - calls on one key take effect in the order in which their futures are first polled;
+/// - dropping a future cancels the call: work that has not left the store is let go of;
+/// - what a store cannot do, it refuses with `Unsupported` before it writes anything.
+///
+/// The deadline in [`Call`] is kept by whoever drives the future; a store uses it to bound its own retries and
+/// to pass it on.
+#[cfg_attr(not(target_family = "wasm"), async_trait)]
+#[cfg_attr(target_family = "wasm", async_trait(?Send))]
+pub trait Store: MaybeSend + MaybeSync + 'static {
+    /// Answers a read at once, without waiting for anything, if the store can; `None` if it cannot.
+    ///
+    /// This is how a read in the process costs no task and no crossing of threads.
+    fn get_now(&self, key: &[u8], consistency: Consistency) -> Option<Result<Option<Entry>>> {
+        let _ = (key, consistency);
+        None
+    }
+
+    /// Reads one key; `None` if it is not there.
+    async fn get(&self, request: Get, call: Call) -> Result<Option<Entry>>;
+
+    /// Reads many keys from one snapshot, answered in the order of the request.
+    async fn get_many(&self, request: GetMany, call: Call) -> Result<Vec<Option<Entry>>>;
+
+    /// Writes one key.
+    async fn put(&self, request: Put, call: Call) -> Result<PutResult>;
+
+    /// Deletes one key.
+    async fn delete(&self, request: Delete, call: Call) -> Result<DeleteResult>;
+
+    /// Deletes every key of a range in one revision.
+    async fn delete_range(&self, request: DeleteRange, call: Call) -> Result<DeleteRangeResult>;
+
+    /// Reads one page of a range. [`Scan::next`] gives the request for the page after it.
+    async fn scan(&self, request: Scan, call: Call) -> Result<Page>;
+
+    /// Counts the keys of a range.
+    async fn count(&self, request: Count, call: Call) -> Result<CountResult>;
+
+    /// What the store says of itself.
+    async fn status(&self, call: Call) -> Result<Status>;
+
+    /// The nodes behind the store, now and as they change; `None` if there are none.
+    fn cluster(&self) -> Option<watch::Receiver<ClusterView>> {
+        None
+    }
+
+    /// What this client counted of its own work.
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+
+    /// Ends the store: what was acknowledged is on disk, and no thread, timer or socket is left. Later calls
+    /// fail with `Closed`. Closing twice is closing once.
+    async fn close(&self) -> Result<()>;
+}

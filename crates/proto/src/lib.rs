@@ -1,0 +1,28 @@
+//! The wire: the types of `proto/`, and their translation to and from the model's, each written once.
+
+mod convert;
+mod failure;
+
+// The generated files name each other by the path that their packages have.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+mod norikv {
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/norikv.v1.rs"));
+    }
+    pub mod ext {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/norikv.ext.v1.rs"));
+        }
+    }
+}
+
+/// What the protocol lacks: `norikv.ext.v1`.
+pub use norikv::ext::v1 as ext;
+/// The NoriKV protocol: `norikv.v1`.
+pub use norikv::v1;
+
+pub use convert::{
+    consistency_from_wire, consistency_to_wire, entry_from_wire, entry_to_wire, precondition_from_wire,
+    precondition_to_wire, range_from_wire, status_from_wire, status_to_wire,
+};
+pub use failure::{ERROR_DOMAIN, GrpcCode, failure_from_error, failure_to_error};
