@@ -146,6 +146,10 @@ impl Store for Metered {
         Some(result)
     }
 
+    async fn connect(&self, call: Call) -> Result<()> {
+        self.store.connect(call).await
+    }
+
     async fn get(&self, request: Get, call: Call) -> Result<Option<Entry>> {
         self.timed(self.store.get(request, call)).await
     }

@@ -84,6 +84,10 @@ impl Store for Namespaced {
         )
     }
 
+    async fn connect(&self, call: Call) -> Result<()> {
+        self.store.connect(call).await
+    }
+
     async fn get(&self, mut request: Get, call: Call) -> Result<Option<Entry>> {
         request.key = self.outer(&request.key)?;
         match self.store.get(request, call).await {

@@ -54,6 +54,12 @@ pub trait Store: MaybeSend + MaybeSync + 'static {
         None
     }
 
+    /// Makes sure that the store can be reached. Calls do without it; it tells early what is wrong.
+    async fn connect(&self, call: Call) -> Result<()> {
+        let _ = call;
+        Ok(())
+    }
+
     /// Reads one key; `None` if it is not there.
     async fn get(&self, request: Get, call: Call) -> Result<Option<Entry>>;
 
