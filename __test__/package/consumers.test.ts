@@ -1,0 +1,197 @@
+// The packed tarballs, installed into empty projects without a network, work as a user imports them.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+
+const root = path.resolve(__dirname, '../..');
+const work = mkdtempSync(path.join(os.tmpdir(), 'norikv-package-'));
+const packed = path.join(work, 'packed');
+const slow = 120_000;
+
+// npm hands its settings on in the environment; a user's npm would not have ours.
+const environment = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_OPTIONS$)/i.test(name)),
+);
+
+function run(cwd: string, command: string, ...args: string[]): string {
+  const windows = process.platform === 'win32';
+  return execFileSync(command, args, { cwd, env: environment, encoding: 'utf8', shell: windows });
+}
+
+const typescript = `
+async function main(): Promise<void> {
+  const client = await NoriKVClient.open('memory:');
+  const version = await client.put('greeting', 'hello');
+  const result = await client.get('greeting');
+  if (bytesToString(result.value) !== 'hello') throw new Error('another value');
+  const missing = await client.get('missing').catch((error: unknown) => error);
+  if (!(missing instanceof KeyNotFoundError)) throw new Error('another error');
+  await client.close();
+  console.log('works', version.toString());
+}
+main().catch((error: unknown) => {
+  console.error(error);
+  process.exitCode = 1;
+});
+`;
+const names = '{ KeyNotFoundError, NoriKVClient, bytesToString }';
+const importing = `import ${names} from '@norikv/client';`;
+const javascript = typescript.replaceAll(/: (unknown|Promise<void>)/g, '');
+
+interface Project {
+  readonly name: string;
+  readonly type: 'commonjs' | 'module';
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** An empty project with the two tarballs installed, from an empty cache and without a network. */
+function makeProject({ name, type, files }: Project): string {
+  const folder = path.join(work, name);
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ name, type, private: true }));
+  for (const [file, text] of Object.entries(files)) writeFileSync(path.join(folder, file), text);
+  const tarballs = readdirSync(packed).map((file) => path.join(packed, file));
+  const cache = path.join(folder, '.cache');
+  run(
+    folder,
+    'npm',
+    'install',
+    '--offline',
+    '--no-audit',
+    '--no-fund',
+    '--cache',
+    cache,
+    ...tarballs,
+  );
+  return folder;
+}
+
+function compile(folder: string, options: Readonly<Record<string, unknown>>): void {
+  const tsconfig = {
+    compilerOptions: {
+      target: 'es2022',
+      strict: true,
+      rootDir: '.',
+      outDir: 'out',
+      types: ['node'],
+      typeRoots: [path.join(root, 'node_modules', '@types')],
+      ...options,
+    },
+    files: ['index.ts'],
+  };
+  writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
+  const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  try {
+    run(folder, process.execPath, tsc, '-p', '.');
+  } catch (error) {
+    throw new Error((error as { stdout: string }).stdout, { cause: error });
+  }
+}
+
+beforeAll(() => {
+  run(root, process.execPath, path.join(root, 'scripts', 'pack.mjs'), '--out', packed);
+}, slow);
+
+afterAll(() => {
+  rmSync(work, { recursive: true, force: true });
+});
+
+test('the client asks for a package of its own version for every platform', () => {
+  const folder = path.join(work, 'manifest');
+  mkdirSync(folder);
+  const client = readdirSync(packed).find((file) => /^norikv-client-\d/.test(file));
+  run(folder, 'tar', '-xzf', path.join(packed, client ?? ''));
+  const manifest = JSON.parse(
+    run(folder, process.execPath, '-p', 'JSON.stringify(require("./package/package.json"))'),
+  ) as { version: string; private?: boolean; optionalDependencies: Record<string, string> };
+  const platforms = readdirSync(path.join(root, 'npm')).map((name) => `@norikv/client-${name}`);
+  expect(manifest.private).toBeUndefined();
+  expect(manifest.optionalDependencies).toEqual(
+    Object.fromEntries(platforms.map((name) => [name, manifest.version])),
+  );
+});
+
+describe('JavaScript', () => {
+  test(
+    'CommonJS',
+    () => {
+      const requiring = `const ${names} = require('@norikv/client');`;
+      const files = { 'index.js': requiring + javascript };
+      const folder = makeProject({ name: 'commonjs', type: 'commonjs', files });
+      expect(run(folder, process.execPath, 'index.js')).toBe('works 1.2\n');
+    },
+    slow,
+  );
+
+  test(
+    'ES modules, and both share every class',
+    () => {
+      const same = `
+        import * as esm from '@norikv/client';
+        import { createRequire } from 'node:module';
+        const commonjs = createRequire(import.meta.url)('@norikv/client');
+        const names = [Object.keys(commonjs), Object.keys(esm)].map((list) => list.sort().join());
+        if (names[0] !== names[1]) throw new Error(names.join(' is not '));
+        for (const name of Object.keys(commonjs)) {
+          if (commonjs[name] !== esm[name]) throw new Error(name + ' is there twice');
+        }
+        console.log('same');
+      `;
+      const files = { 'index.js': importing + javascript, 'same.js': same };
+      const folder = makeProject({ name: 'esm', type: 'module', files });
+      expect(run(folder, process.execPath, 'index.js')).toBe('works 1.2\n');
+      expect(run(folder, process.execPath, 'same.js')).toBe('same\n');
+    },
+    slow,
+  );
+
+  test(
+    'the command and the server subpath are there',
+    () => {
+      const files = { 'index.js': "console.log(typeof require('@norikv/client/server'));" };
+      const folder = makeProject({ name: 'command', type: 'commonjs', files });
+      expect(run(folder, 'npx', '--offline', 'norikv', '--version')).toMatch(/\d+\.\d+\.\d+/);
+      expect(run(folder, process.execPath, 'index.js')).toBe('object\n');
+    },
+    slow,
+  );
+});
+
+describe('TypeScript', () => {
+  const node10 = { module: 'commonjs', moduleResolution: 'node10', ignoreDeprecations: '6.0' };
+  test.each([
+    { name: 'node16 ES modules', type: 'module', options: { module: 'node16' } },
+    { name: 'node16 CommonJS', type: 'commonjs', options: { module: 'node16' } },
+    {
+      name: 'bundler',
+      type: 'module',
+      options: { module: 'esnext', moduleResolution: 'bundler' },
+    },
+    { name: 'node10', type: 'commonjs', options: node10 },
+  ] as const)(
+    '$name',
+    ({ name, type, options }) => {
+      const server =
+        "import type * as server from '@norikv/client/server';\nexport type { server };\n";
+      const files = { 'index.ts': importing + server + typescript };
+      const folder = makeProject({ name: name.replaceAll(' ', '-'), type, files });
+      compile(folder, options);
+      expect(run(folder, process.execPath, path.join('out', 'index.js'))).toBe('works 1.2\n');
+    },
+    slow,
+  );
+
+  test(
+    'what the package does not export is refused',
+    () => {
+      const files = { 'index.ts': "import client from '@norikv/client';\nvoid client;\n" };
+      const folder = makeProject({ name: 'refused', type: 'module', files });
+      expect(() => {
+        compile(folder, { module: 'node16' });
+      }).toThrow(/has no default export/);
+    },
+    slow,
+  );
+});

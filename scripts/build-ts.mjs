@@ -1,0 +1,34 @@
+// Compiles src/ to dist/ as CommonJS, then writes an .mjs beside each public entry that hands on
+// the same objects by name. ESM and CommonJS users of one process so share every class and state.
+// The names are those the compiled entry exports, so its addon must be there: `npm run build`.
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { must } from './lib/exec.mjs';
+import { addonPath, hostPlatform, readJson, root } from './lib/platform.mjs';
+
+const require = createRequire(import.meta.url);
+
+/** The ESM twin of a CommonJS file: one named export for each of its names. */
+function twin(commonjs, names) {
+  const lines = names.map((name) => `export const ${name} = entry.${name};`);
+  return `import entry from './${commonjs}';\n\n${lines.join('\n')}\n`;
+}
+
+rmSync(path.join(root, 'dist'), { recursive: true, force: true });
+await must(process.execPath, [
+  path.join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
+  '-p',
+  path.join(root, 'tsconfig.json'),
+]);
+
+if (!existsSync(addonPath(hostPlatform()))) {
+  console.warn('The addon is not built; if the next step fails, run `npm run build:addon` first.');
+}
+for (const conditions of Object.values(readJson('package.json').exports)) {
+  if (typeof conditions === 'string') continue;
+  const commonjs = path.join(root, conditions.require.default);
+  const names = Object.keys(require(commonjs)).sort();
+  writeFileSync(path.join(root, conditions.import.default), twin(path.basename(commonjs), names));
+  console.log(`${path.relative(root, commonjs)}: ${names.length} exports`);
+}

@@ -1,0 +1,30 @@
+// Compiles the declarations and everything in __test__/ with the compiler's strictest settings.
+// Each file of __test__ is a test; a `// @ts-expect-error` in it is one more, and the compiler
+// reports the line that should be refused and is not.
+import path from 'node:path';
+import { readFileSync } from 'node:fs';
+import ts from 'typescript';
+import { countsLine } from './lib/counts.mjs';
+import { root } from './lib/platform.mjs';
+
+const config = path.join(root, '__test__', 'tsconfig.json');
+const { config: json } = ts.readConfigFile(config, ts.sys.readFile);
+const { fileNames, options, errors } = ts.parseJsonConfigFileContent(
+  json,
+  ts.sys,
+  path.dirname(config),
+);
+const program = ts.createProgram(fileNames, options);
+const diagnostics = [...errors, ...ts.getPreEmitDiagnostics(program)];
+const host = ts.createCompilerHost(options);
+if (diagnostics.length > 0) console.log(ts.formatDiagnostics(diagnostics, host));
+
+const refusals = fileNames.reduce(
+  (sum, file) => sum + readFileSync(file, 'utf8').split('// @ts-expect-error').length - 1,
+  0,
+);
+const total = fileNames.length + refusals;
+const failed = Math.min(diagnostics.length, total);
+console.log(`${fileNames.length} files, ${refusals} lines that must be refused`);
+console.log(countsLine({ passed: total - failed, failed }));
+process.exitCode = diagnostics.length > 0 ? 1 : 0;
