@@ -1,0 +1,144 @@
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use norikv_core::{Call, Error, Limits, MAX_KEY_BYTES, StoreRef};
+use norikv_proto::{ext::store_server::StoreServer, v1::kv_server::KvServer, v1::meta_server::MetaServer};
+use tokio::time::{Sleep, sleep_until};
+use tonic::{Code, Status, body::Body, codegen::Service as _};
+use tonic_health::pb::health_server::HealthServer;
+
+use crate::{
+    ServerSettings,
+    deadline::call_of,
+    ext::ExtService,
+    health::HealthService,
+    kv::KvService,
+    meta::{CameBy, MetaService},
+    phase::PhaseWatch,
+    status::status_of,
+};
+
+/// What a request takes beside its value: the key, the idempotency key, and the framing, with room to spare.
+const OVERHEAD_BYTES: usize = 16 * 1024;
+/// The most bytes of a batch, beside the one value that may be as large as the store takes.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Sends every request to its service, and sees to what holds for all of them: the deadline, and the statuses of
+/// requests that never reached a service.
+#[derive(Clone)]
+pub(crate) struct Dispatch(Arc<Services>);
+
+struct Services {
+    kv: KvServer<KvService>,
+    meta: MetaServer<MetaService>,
+    health: HealthServer<HealthService>,
+    ext: Option<StoreServer<ExtService>>,
+    bound: Duration,
+}
+
+impl Dispatch {
+    pub(crate) fn new(
+        store: StoreRef,
+        limits: &Limits,
+        settings: &ServerSettings,
+        local: std::net::SocketAddr,
+        phase: PhaseWatch,
+    ) -> Self {
+        let bound = settings.request_timeout;
+        // One byte too many is the store's to refuse, which names both sizes; far too many are not even read.
+        let single = limits.max_value_bytes.saturating_mul(2).saturating_add(OVERHEAD_BYTES + MAX_KEY_BYTES);
+        let many = limits.max_value_bytes.saturating_add(BATCH_BYTES + OVERHEAD_BYTES);
+        let ext = (!settings.norikv_v1_only).then(|| {
+            let service = ExtService { store: store.clone(), bound, max_batch_ops: settings.max_batch_ops };
+            StoreServer::new(service).max_decoding_message_size(many)
+        });
+        let mut services = vec!["", "norikv.v1.Kv", "norikv.v1.Meta"];
+        services.extend(ext.is_some().then_some("norikv.ext.v1.Store"));
+        let meta = MetaService {
+            node_id: settings.node_id.clone(),
+            advertise: settings.advertise.clone(),
+            local,
+            phase: phase.clone(),
+        };
+        Self(Arc::new(Services {
+            kv: KvServer::new(KvService { store, bound }).max_decoding_message_size(single),
+            meta: MetaServer::new(meta),
+            health: HealthServer::new(HealthService { services, phase }),
+            ext,
+            bound,
+        }))
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Dispatch {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
+        let call = call_of(request.headers(), self.0.bound);
+        let path = request.uri().path();
+        let service = path.get(1..).and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
+        let answer = match (service, &self.0.ext) {
+            ("norikv.v1.Kv", _) => self.0.kv.clone().call(request),
+            ("norikv.ext.v1.Store", Some(ext)) => ext.clone().call(request),
+            ("norikv.v1.Meta", _) => {
+                if let Some(authority) = request.uri().authority().cloned() {
+                    request.extensions_mut().insert(CameBy(authority));
+                }
+                self.0.meta.clone().call(request)
+            }
+            ("grpc.health.v1.Health", _) => self.0.health.clone().call(request),
+            _ => {
+                let status = Status::unimplemented(format!("this server has no method {path}"));
+                std::future::ready(Ok(status.into_http())).boxed()
+            }
+        };
+        Answer { answer, call, alarm: None }
+    }
+}
+
+/// The answer to a request, within its time. For a stream that is its beginning; the stream sees to the rest.
+pub(crate) struct Answer {
+    answer: BoxFuture<'static, Result<Response<Body>, Infallible>>,
+    call: Call,
+    /// Set when the answer is not there at once, as most are.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(Ok(response)) = self.answer.poll_unpin(cx) {
+            return Poll::Ready(Ok(malformed(response.headers()).map_or(response, Status::into_http)));
+        }
+        let deadline = self.call.deadline();
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        ready!(alarm.poll_unpin(cx));
+        Poll::Ready(Ok(status_of(self.call.deadline_exceeded()).into_http()))
+    }
+}
+
+/// The status for a request that could not be decoded, or was too large to be read at all.
+///
+/// The framework calls the one an internal error and the other out of range; to the protocol both are invalid
+/// arguments. They are told from our own statuses by the details, which ours always have.
+fn malformed(headers: &HeaderMap) -> Option<Status> {
+    let code = headers.get("grpc-status")?.as_bytes();
+    if !matches!(Code::from_bytes(code), Code::Internal | Code::OutOfRange)
+        || headers.contains_key("grpc-status-details-bin")
+    {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    Some(status_of(Error::invalid_argument(format!("the request cannot be read: {}", status.message()))))
+}

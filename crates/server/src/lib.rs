@@ -1,0 +1,24 @@
+//! Serves any [`Store`](norikv_core::Store) over gRPC, on one port: `norikv.v1` for every client of the protocol,
+//! `norikv.ext.v1` for ours, and `grpc.health.v1`.
+//!
+//! A request goes `accept` → `connection` → `dispatch` → one of the services (`kv`, `meta`, `ext`, `batch`,
+//! `health`) → the store, and back as an answer or through `status`.
+
+mod accept;
+mod batch;
+mod connection;
+mod deadline;
+mod dispatch;
+mod ext;
+mod health;
+mod kv;
+mod meta;
+mod phase;
+mod preface;
+mod server;
+mod settings;
+mod status;
+
+pub use server::Server;
+pub use settings::ServerSettings;
+pub use status::status_of;
