@@ -1,0 +1,178 @@
+//! What goes back to JavaScript: for each call its number, a tag, and what the tag says.
+//!
+//! `src/reply.ts` is the other side of this file.
+
+use bytes::BufMut;
+use norikv_core::{ClusterView, Entry, Error, Field, Page, Stats, Status};
+use serde_json::{Value, json};
+
+use crate::frame::Writer;
+
+/// Nothing more to say than that it is done.
+pub const DONE: u8 = 0;
+/// An error: kind, message, fields, and its cause if it has one.
+pub const ERROR: u8 = 1;
+/// The entry that was asked for; its key is known to the caller.
+pub const ENTRY: u8 = 2;
+/// The key is not there.
+pub const MISSING: u8 = 3;
+/// The version of a write.
+pub const VERSION: u8 = 4;
+/// The version of a write and the entry before it, or that there was none.
+pub const VERSION_AND_ENTRY: u8 = 5;
+/// True or false.
+pub const BOOLEAN: u8 = 6;
+/// A number below 2^53.
+pub const NUMBER: u8 = 7;
+/// For each key that was asked for, the entry or that it is missing.
+pub const ENTRIES: u8 = 8;
+/// A page of a scan: its version, whether more follows, and entries with their keys.
+pub const PAGE: u8 = 9;
+/// JSON, for what is asked for seldom.
+pub const JSON: u8 = 10;
+
+const HAS_LEASE: u8 = 1;
+const HAS_EXPIRY: u8 = 2;
+
+/// Writes an entry without its key.
+pub fn write_entry(out: &mut Writer<impl BufMut>, entry: &Entry) {
+    let lease = if entry.lease.is_some() { HAS_LEASE } else { 0 };
+    let expiry = if entry.expires_at.is_some() { HAS_EXPIRY } else { 0 };
+    out.u8(lease | expiry);
+    out.version(entry.version);
+    out.version(entry.create_version);
+    out.u64(entry.generation);
+    if let Some(lease) = entry.lease {
+        out.u64(lease);
+    }
+    if let Some(expires_at) = entry.expires_at {
+        out.u64(expires_at);
+    }
+    out.bytes(&entry.value);
+}
+
+/// How many bytes [`write_entry`] writes.
+#[must_use]
+pub fn entry_len(entry: &Entry) -> usize {
+    let optional = usize::from(entry.lease.is_some()) + usize::from(entry.expires_at.is_some());
+    1 + 16 + 16 + 8 + 8 * optional + 4 + entry.value.len()
+}
+
+/// Writes an entry, or that there is none.
+pub fn write_maybe_entry(out: &mut Writer<impl BufMut>, entry: Option<&Entry>) {
+    match entry {
+        Some(entry) => {
+            out.u8(ENTRY);
+            write_entry(out, entry);
+        }
+        None => out.u8(MISSING),
+    }
+}
+
+/// Writes a page, every entry with its key.
+pub(crate) fn write_page(out: &mut Writer<impl BufMut>, page: &Page) {
+    out.version(page.version);
+    out.u8(u8::from(page.more));
+    out.u32(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
+    for entry in &page.entries {
+        out.bytes(&entry.key);
+        write_entry(out, entry);
+    }
+}
+
+/// Writes an error with its fields, and the error that caused it.
+pub fn write_error(out: &mut Writer<impl BufMut>, error: &Error) {
+    write_error_at(out, error, 0);
+}
+
+fn write_error_at(out: &mut Writer<impl BufMut>, error: &Error, depth: u8) {
+    out.u8(error.kind().number());
+    out.bytes(error.message().as_bytes());
+    out.u8(u8::try_from(error.fields().len()).unwrap_or(u8::MAX));
+    for (name, field) in error.fields().iter().take(u8::MAX.into()) {
+        out.u8(name.number());
+        match field {
+            Field::Bytes(bytes) => {
+                out.u8(0);
+                out.bytes(bytes);
+            }
+            Field::Version(version) => {
+                out.u8(1);
+                out.version(*version);
+            }
+            Field::Number(number) => {
+                out.u8(2);
+                out.u64(*number);
+            }
+            Field::Text(text) => {
+                out.u8(3);
+                out.bytes(text.as_bytes());
+            }
+        }
+    }
+    // One cause deep: the next is in its message.
+    match error.cause().filter(|_| depth == 0) {
+        Some(cause) => {
+            out.u8(1);
+            write_error_at(out, cause, depth + 1);
+        }
+        None => out.u8(0),
+    }
+}
+
+/// A status as JavaScript reads it. 64-bit numbers are text, since JSON's are not exact.
+pub(crate) fn status_to_json(status: &Status) -> Value {
+    json!({
+        "store": status.store,
+        "features": status.features,
+        "limits": {
+            "maxKeyBytes": status.limits.max_key_bytes,
+            "maxValueBytes": status.limits.max_value_bytes,
+            "maxBatchOps": status.limits.max_batch_ops,
+            "maxPageEntries": status.limits.max_page_entries,
+        },
+        "version": status.version.to_string(),
+        "sizes": {
+            "diskBytes": status.sizes.disk_bytes,
+            "compactVersion": status.sizes.compact_version.to_string(),
+        },
+        "durability": status.durability.as_str(),
+        "software": status.software,
+    })
+}
+
+/// A cluster view as JavaScript reads it.
+pub(crate) fn cluster_to_json(view: &ClusterView) -> Value {
+    json!({
+        "epoch": view.epoch.to_string(),
+        "nodes": view.nodes.iter().map(|node| json!({
+            "id": node.id, "addr": node.addr, "role": node.role,
+        })).collect::<Vec<_>>(),
+        "shards": view.shards.iter().map(|shard| json!({
+            "id": shard.id,
+            "replicas": shard.replicas.iter().map(|replica| json!({
+                "nodeId": replica.node_id, "leader": replica.leader,
+            })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// A client's counts as JavaScript reads them.
+pub(crate) fn stats_to_json(stats: &Stats) -> Value {
+    json!({
+        "router": { "totalNodes": stats.total_nodes },
+        "pool": { "activeConnections": stats.active_connections },
+        "topology": { "epoch": stats.epoch.to_string(), "cachedLeaders": stats.cached_leaders },
+        "requests": {
+            "total": stats.requests.total,
+            "failed": stats.requests.failed,
+            "retried": stats.retried,
+            "inFlight": stats.requests.in_flight,
+            "latencyMs": {
+                "p50": stats.requests.latency.p50_ms,
+                "p95": stats.requests.latency.p95_ms,
+                "p99": stats.requests.latency.p99_ms,
+            },
+        },
+    })
+}

@@ -1,0 +1,47 @@
+/**
+ * A NoriKV server inside a Node process.
+ *
+ * ```ts
+ * import { NoriKVClient } from '@norikv/client';
+ * import { startServer } from '@norikv/client/server';
+ *
+ * const server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
+ * const client = await NoriKVClient.open(server.address);
+ * await client.put('a', '1');
+ * await client.close();
+ * await server.stop();
+ * ```
+ *
+ * @packageDocumentation
+ */
+
+/// <reference lib="esnext.disposable" />
+
+/** Settings of a server. */
+export interface ServerOptions {
+  /** The store that it serves: `memory:` or `file:<directory>`. */
+  readonly store: string;
+  /** The address it listens on; port 0 takes a free one. Default `127.0.0.1:7447`. */
+  readonly listen?: string;
+  /** The address that clients are told to reach it at. Default: the one it listens on. */
+  readonly advertise?: string;
+  /** When the store acknowledges a write. Default `'fsync'`. */
+  readonly durability?: 'fsync' | 'relaxed';
+  /** The largest value, in bytes. Default 1,048,576. */
+  readonly maxValueBytes?: number;
+}
+
+/** A server that is running. It keeps the process alive until it is stopped. */
+export interface Server extends AsyncDisposable {
+  /** Its `host:port`. */
+  readonly address: string;
+  /** Answers what it has taken on, then stops and closes its store. Stopping twice is stopping once. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a server.
+ *
+ * It rejects with the errors of opening its store, and with a `ConnectionError` when it cannot listen.
+ */
+export function startServer(options: ServerOptions): Promise<Server>;

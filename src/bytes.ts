@@ -1,0 +1,51 @@
+import type { Key, Value } from '../index.js';
+import { InvalidArgumentError } from './errors.js';
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** The longest key, in bytes. */
+const MAX_KEY_BYTES = 1024;
+
+export function stringToBytes(text: string): Uint8Array {
+  return encoder.encode(text);
+}
+
+export function bytesToString(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
+export function keyToBytes(key: Key): Uint8Array {
+  const bytes = toBytes(key, 'a key');
+  if (bytes.length < 1 || bytes.length > MAX_KEY_BYTES) {
+    throw new InvalidArgumentError(
+      `a key has 1 to ${MAX_KEY_BYTES} bytes; this one has ${bytes.length}`,
+    );
+  }
+  return bytes;
+}
+
+export function valueToBytes(value: Value): Uint8Array {
+  return toBytes(value, 'a value');
+}
+
+/**
+ * The bytes of what a caller gave, which plain JavaScript may have made anything.
+ *
+ * @param what - How an error names it.
+ */
+export function toBytes(data: string | Uint8Array, what: string): Uint8Array {
+  const given: unknown = data;
+  if (typeof given === 'string') return encoder.encode(given);
+  if (given instanceof Uint8Array) return given;
+  throw new InvalidArgumentError(`${what} is a string or a Uint8Array; got ${describe(given)}`);
+}
+
+/** What a value of the wrong type is, for an error's message. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === 'object') return Object.prototype.toString.call(value);
+  if (typeof value === 'string') return `the string ${JSON.stringify(value.slice(0, 64))}`;
+  if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`;
+  return `the ${typeof value} ${String(value)}`;
+}

@@ -1,0 +1,320 @@
+import type {
+  CallOptions,
+  ClientConfig,
+  ClientStats,
+  ClusterView,
+  CountOptions,
+  DeleteOptions,
+  Entry as PublicEntry,
+  GetOptions,
+  Key,
+  KeyRange,
+  NoriKVClient as PublicClient,
+  PutOptions,
+  PutResult,
+  ScanOptions,
+  Status,
+  UpdateOptions,
+  Value,
+} from '../index.js';
+import { binding } from './binding.js';
+import { toBytes } from './bytes.js';
+import { clusterViewOf, statsOf, statusOf } from './cluster.js';
+import { configJson } from './config.js';
+import { consistencyNumber } from './consistency.js';
+import { Entry } from './entry.js';
+import { InternalError, InvalidArgumentError, KeyNotFoundError } from './errors.js';
+import { Failure, cutStack } from './failure.js';
+import type { Caller } from './failure.js';
+import { Op } from './frame.js';
+import { writePut, writeDelete } from './write.js';
+import { writeRange } from './range.js';
+import { Json, VersionAndEntry } from './reply.js';
+import type { Reply } from './reply.js';
+import { Scan } from './scan.js';
+import { Session, ownKey } from './session.js';
+import { update } from './update.js';
+import { Version } from './version.js';
+
+/** A client of one store, wherever it is. `index.d.ts` says what each method promises. */
+export class NoriKVClient implements PublicClient {
+  readonly #session: Session;
+  /** The namespace, for a client of a part of the store. */
+  readonly #prefix: Uint8Array | undefined;
+  #connected = false;
+
+  constructor(config: string | ClientConfig) {
+    const part: unknown = config;
+    if (part instanceof Part) {
+      this.#session = part.session;
+      this.#prefix = part.prefix;
+      this.#connected = true;
+    } else {
+      this.#session = new Session(binding(), configJson(config), NoriKVClient);
+    }
+  }
+
+  static async open(config: string | ClientConfig, options?: CallOptions): Promise<NoriKVClient> {
+    const client = new NoriKVClient(config);
+    try {
+      await client.#connect(options, NoriKVClient.open);
+    } catch (error) {
+      await client.close();
+      throw error;
+    }
+    return client;
+  }
+
+  connect(options?: CallOptions): Promise<void> {
+    return this.#connect(options, NoriKVClient.prototype.connect);
+  }
+
+  async #connect(options: CallOptions | undefined, caller: Caller): Promise<void> {
+    const reply = await this.#call(caller, { op: Op.connect, options });
+    if (reply !== undefined) throw unexpected('connect');
+    this.#connected = true;
+  }
+
+  async close(): Promise<void> {
+    if (this.#prefix !== undefined) return;
+    this.#connected = false;
+    const reply = await this.#session.close();
+    if (reply instanceof Failure) throw reply.toError(NoriKVClient.prototype.close);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  isConnected(): boolean {
+    return this.#connected && !this.#session.closed;
+  }
+
+  async get(key: Key, options?: GetOptions): Promise<Entry> {
+    const caller = NoriKVClient.prototype.get;
+    const entry = this.#getNow(caller, key, options) ?? (await this.#get(caller, key, options));
+    if (entry instanceof Entry) return entry;
+    const shown = typeof key === 'string' ? JSON.stringify(key) : `of ${key.length} bytes`;
+    const error = new KeyNotFoundError(`key ${shown} is not in the store`, {
+      key: toBytes(ownKey(key), 'a key'),
+    });
+    cutStack(error, caller);
+    throw error;
+  }
+
+  async getOrNull(key: Key, options?: GetOptions): Promise<Entry | null> {
+    const caller = NoriKVClient.prototype.getOrNull;
+    const entry = this.#getNow(caller, key, options) ?? (await this.#get(caller, key, options));
+    return entry === MISSING ? null : entry;
+  }
+
+  async getMany(keys: readonly Key[], options?: GetOptions): Promise<(Entry | null)[]> {
+    const given: unknown = keys;
+    if (!Array.isArray(given)) throw new InvalidArgumentError('getMany takes an array of keys');
+    const reply = await this.#call(NoriKVClient.prototype.getMany, {
+      op: Op.getMany,
+      options,
+      asked: keys.map((key) =>
+        typeof key === 'string' ? key : new Uint8Array(toBytes(key, 'a key')),
+      ),
+      write: (frame) => {
+        frame.u8(consistencyNumber(options?.consistency));
+        frame.u32(keys.length);
+        for (const key of keys) frame.data(key, 'a key');
+      },
+    });
+    if (Array.isArray(reply)) return reply;
+    throw unexpected('getMany');
+  }
+
+  put(
+    key: Key,
+    value: Value,
+    options: PutOptions & { readonly prevEntry: true },
+  ): Promise<PutResult>;
+  put(
+    key: Key,
+    value: Value,
+    options?: PutOptions & { readonly prevEntry?: false },
+  ): Promise<Version>;
+  put(key: Key, value: Value, options?: PutOptions): Promise<Version | PutResult>;
+  async put(key: Key, value: Value, options?: PutOptions): Promise<Version | PutResult> {
+    const reply = await this.#call(NoriKVClient.prototype.put, {
+      op: Op.put,
+      writes: true,
+      options,
+      asked: options?.prevEntry === true && typeof key !== 'string' ? ownKey(key) : key,
+      write: (frame) => {
+        writePut(frame, key, value, options);
+      },
+    });
+    if (reply instanceof Version) return reply;
+    if (reply instanceof VersionAndEntry) return { version: reply.version, prevEntry: reply.entry };
+    throw unexpected('put');
+  }
+
+  async delete(key: Key, options?: DeleteOptions): Promise<boolean> {
+    const reply = await this.#call(NoriKVClient.prototype.delete, {
+      op: Op.delete,
+      writes: true,
+      options,
+      write: (frame) => {
+        writeDelete(frame, key, options);
+      },
+    });
+    if (typeof reply === 'boolean') return reply;
+    throw unexpected('delete');
+  }
+
+  async deleteRange(range: KeyRange, options?: CallOptions): Promise<number> {
+    const reply = await this.#call(NoriKVClient.prototype.deleteRange, {
+      op: Op.deleteRange,
+      writes: true,
+      options,
+      write: (frame) => {
+        writeRange(frame, range);
+      },
+    });
+    if (typeof reply === 'number') return reply;
+    throw unexpected('deleteRange');
+  }
+
+  scan(options: ScanOptions = {}): Scan {
+    return new Scan(this.#session, this.#prefix, options);
+  }
+
+  async count(range: KeyRange, options?: CountOptions): Promise<number> {
+    const reply = await this.#call(NoriKVClient.prototype.count, {
+      op: Op.count,
+      options,
+      write: (frame) => {
+        frame.u8(consistencyNumber(options?.consistency));
+        writeRange(frame, range, 0, options?.version);
+      },
+    });
+    if (typeof reply === 'number') return reply;
+    throw unexpected('count');
+  }
+
+  update(
+    key: Key,
+    fn: (current: PublicEntry | null) => Value | undefined | Promise<Value | undefined>,
+    options: UpdateOptions = {},
+  ): Promise<Version | null> {
+    return update(this, key, fn, options);
+  }
+
+  namespace(prefix: Key): NoriKVClient {
+    const inner = toBytes(prefix, 'a namespace');
+    const outer = this.#prefix ?? new Uint8Array();
+    const whole = new Uint8Array(outer.length + inner.length);
+    whole.set(outer);
+    whole.set(inner, outer.length);
+    if (inner.length === 0 || whole.length >= MAX_PREFIX_BYTES) {
+      throw new InvalidArgumentError(
+        `a namespace has 1 to ${MAX_PREFIX_BYTES - 1} bytes; this one has ${whole.length}`,
+      );
+    }
+    return Part.of(this.#session, whole);
+  }
+
+  async status(options?: CallOptions): Promise<Status> {
+    const reply = await this.#call(NoriKVClient.prototype.status, { op: Op.status, options });
+    if (reply instanceof Json) return statusOf(reply.text);
+    throw unexpected('status');
+  }
+
+  getStats(): ClientStats {
+    return statsOf(this.#session.stats());
+  }
+
+  getClusterView(): ClusterView | null {
+    const view = this.#session.clusterView();
+    return view === null ? null : clusterViewOf(view);
+  }
+
+  onTopologyChange(listener: (view: ClusterView) => void): () => void {
+    return this.#session.stream(Op.watchCluster, (reply) => {
+      if (reply instanceof Json) listener(clusterViewOf(reply.text));
+    });
+  }
+
+  /** A read that the store answers in this very call. */
+  #getNow(
+    caller: Caller,
+    key: Key,
+    options: GetOptions | undefined,
+  ): Entry | typeof MISSING | undefined {
+    let consistency = 0;
+    if (options !== undefined) {
+      // What must be watched goes the way of the frames.
+      if (options.signal !== undefined || options.timeoutMs !== undefined) return undefined;
+      consistency = consistencyNumber(options.consistency);
+    }
+    const reply = this.#session.getNow(key, this.#prefix, consistency);
+    if (reply === undefined) return undefined;
+    if (reply instanceof Entry) return reply;
+    if (reply === null) return MISSING;
+    if (reply instanceof Failure) throw reply.toError(caller);
+    throw unexpected('get');
+  }
+
+  async #get(
+    caller: Caller,
+    key: Key,
+    options: GetOptions | undefined,
+  ): Promise<Entry | typeof MISSING> {
+    const reply = await this.#call(caller, {
+      op: Op.get,
+      options,
+      asked: ownKey(key),
+      write: (frame) => {
+        frame.u8(consistencyNumber(options?.consistency));
+        frame.data(key, 'a key');
+      },
+    });
+    if (reply instanceof Entry) return reply;
+    if (reply === null) return MISSING;
+    throw unexpected('get');
+  }
+
+  /** Makes a call, and throws its failure with a stack that begins in the caller of `caller`. */
+  async #call(
+    caller: Caller,
+    request: Omit<Parameters<Session['call']>[0], 'prefix'>,
+  ): Promise<Exclude<Reply, Failure>> {
+    const reply = await this.#session.call({ ...request, prefix: this.#prefix });
+    if (reply instanceof Failure) throw reply.toError(caller);
+    if (!this.#connected) this.#connected = true;
+    return reply;
+  }
+}
+
+/** That a key is not there, told apart from a read that was not answered yet. */
+const MISSING = Symbol('missing');
+
+/** A namespace leaves room for a key of one byte. */
+const MAX_PREFIX_BYTES = 1024;
+
+/** What a client of a part of a store is made of. */
+class Part {
+  private constructor(
+    readonly session: Session,
+    readonly prefix: Uint8Array,
+  ) {}
+
+  static of(session: Session, prefix: Uint8Array): NoriKVClient {
+    // The public constructor takes a configuration; this one is told apart by its class.
+    const part: object = new Part(session, prefix);
+    return new NoriKVClient(part as ClientConfig);
+  }
+}
+
+function unexpected(call: string): InternalError {
+  return new InternalError(`the core answered ${call} with something else`);
+}
+
+/** Makes a client and connects it. */
+export function createClient(config: string | ClientConfig): Promise<NoriKVClient> {
+  return NoriKVClient.open(config);
+}

@@ -1,0 +1,91 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { EphemeralNoriKV as PublicEphemeral, EphemeralOptions } from '../index.js';
+import type { Server } from '../server.js';
+import { NoriKVClient } from './client.js';
+import { EphemeralServerError } from './errors.js';
+import { startServer } from './serve.js';
+
+/** What a running ephemeral server has. */
+interface Running {
+  readonly server: Server;
+  readonly directory: string;
+  readonly client: NoriKVClient;
+}
+
+/** A server inside this process, for tests: on a free loopback port, with a directory that `stop()` removes. */
+export class EphemeralNoriKV implements PublicEphemeral {
+  readonly #port: number;
+  #starting: Promise<Running> | undefined;
+  #running: Running | undefined;
+
+  constructor(options: EphemeralOptions = {}) {
+    this.#port = options.port ?? 0;
+  }
+
+  get address(): string {
+    return this.#now().server.address;
+  }
+
+  async start(): Promise<void> {
+    if (this.#starting !== undefined) {
+      throw new EphemeralServerError('the ephemeral server was started already');
+    }
+    this.#starting = run(this.#port);
+    try {
+      this.#running = await this.#starting;
+    } catch (error) {
+      this.#starting = undefined;
+      throw error;
+    }
+  }
+
+  async stop(): Promise<void> {
+    const starting = this.#starting;
+    this.#starting = undefined;
+    this.#running = undefined;
+    if (starting === undefined) return;
+    const { server, directory, client } = await starting;
+    await client.close();
+    await server.stop();
+    await rm(directory, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  getClient(): NoriKVClient {
+    return this.#now().client;
+  }
+
+  #now(): Running {
+    if (this.#running === undefined) {
+      throw new EphemeralServerError('the ephemeral server is not running; await start() first');
+    }
+    return this.#running;
+  }
+}
+
+async function run(port: number): Promise<Running> {
+  const directory = await mkdtemp(join(tmpdir(), 'norikv-'));
+  try {
+    const server = await startServer({
+      store: `file:${directory}`,
+      listen: `127.0.0.1:${port}`,
+      durability: 'relaxed',
+    });
+    return { server, directory, client: new NoriKVClient({ nodes: [server.address] }) };
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw new EphemeralServerError('the ephemeral server did not start', { cause: error });
+  }
+}
+
+/** Starts an ephemeral server. */
+export async function createEphemeral(options?: EphemeralOptions): Promise<EphemeralNoriKV> {
+  const server = new EphemeralNoriKV(options);
+  await server.start();
+  return server;
+}

@@ -1,0 +1,56 @@
+import type { KeyRange } from '../index.js';
+import { describe } from './bytes.js';
+import { InvalidArgumentError } from './errors.js';
+import type { FrameWriter } from './frame.js';
+import { Version } from './version.js';
+
+// Flags of ranges, as in `crates/bridge/src/call.rs`.
+const HAS_END = 1;
+const IS_PREFIX = 2;
+export const REVERSE = 4;
+export const KEYS_ONLY = 8;
+const HAS_VERSION = 16;
+const HAS_AFTER = 32;
+
+/** Writes a range, its flags, the version to read it at, and the last key of the page before. */
+export function writeRange(
+  frame: FrameWriter,
+  range: KeyRange,
+  flags = 0,
+  version?: Version,
+  after?: Uint8Array,
+): void {
+  const given: unknown = range;
+  if (typeof given !== 'object' || given === null) {
+    throw new InvalidArgumentError(
+      `a range is { prefix } or { start, end }; got ${describe(given)}`,
+    );
+  }
+  const { prefix, start, end } = range;
+  if (prefix !== undefined && (start !== undefined || end !== undefined)) {
+    throw new InvalidArgumentError('a range has either a prefix, or a start and an end: not both');
+  }
+  checkVersion(version, 'version');
+  const present =
+    flags | (version === undefined ? 0 : HAS_VERSION) | (after === undefined ? 0 : HAS_AFTER);
+  if (prefix !== undefined) {
+    frame.u8(present | IS_PREFIX);
+    frame.data(prefix, 'a prefix');
+  } else {
+    frame.u8(present | (end === undefined ? 0 : HAS_END));
+    frame.data(start ?? '', "a range's start");
+    if (end !== undefined) frame.data(end, "a range's end");
+  }
+  if (version !== undefined) frame.version(version);
+  if (after !== undefined) frame.bytes(after);
+}
+
+/** @throws InvalidArgumentError unless it is a version or left out. */
+export function checkVersion(version: Version | undefined, name: string): void {
+  const given: unknown = version;
+  if (given !== undefined && !(given instanceof Version)) {
+    throw new InvalidArgumentError(
+      `${name} is a Version, as put() answers it or Version.parse() makes it; got ${describe(given)}`,
+    );
+  }
+}

@@ -1,0 +1,213 @@
+import { bytesToString } from './bytes.js';
+import { Entry } from './entry.js';
+import { InternalError } from './errors.js';
+import { Failure } from './failure.js';
+import type { Field } from './failure.js';
+import { Version } from './version.js';
+
+/** What a reply says. `crates/bridge/src/reply.rs` has the same table. */
+const Tag = {
+  done: 0,
+  error: 1,
+  entry: 2,
+  missing: 3,
+  version: 4,
+  versionAndEntry: 5,
+  boolean: 6,
+  number: 7,
+  entries: 8,
+  page: 9,
+  json: 10,
+} as const;
+
+const HAS_LEASE = 1;
+const HAS_EXPIRY = 2;
+
+/** One page of a scan. */
+export class Page {
+  constructor(
+    readonly entries: Entry[],
+    readonly version: Version,
+    readonly more: boolean,
+  ) {}
+}
+
+/** A write's version, and the entry that was there before. */
+export class VersionAndEntry {
+  constructor(
+    readonly version: Version,
+    readonly entry: Entry | null,
+  ) {}
+}
+
+/** JSON, for what is asked for seldom. */
+export class Json {
+  constructor(readonly text: string) {}
+}
+
+/** What a call is answered with. `undefined`: it is done; `null`: the key is missing. */
+export type Reply =
+  | undefined
+  | null
+  | Failure
+  | Entry
+  | Version
+  | VersionAndEntry
+  | boolean
+  | number
+  | (Entry | null)[]
+  | Page
+  | Json;
+
+/** The key or keys of a call, which its reply does not repeat. */
+export type Asked = string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
+
+/** Reads replies. Everything is copied out, so that no value pins, or changes with, a shared buffer. */
+export class ReplyReader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
+  #end: number;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#end = bytes.length;
+  }
+
+  /** Begins again at the front, for a buffer that is written to again. */
+  rewind(): this {
+    this.#at = 0;
+    this.#end = this.#bytes.length;
+    return this;
+  }
+
+  get hasMore(): boolean {
+    return this.#at < this.#end;
+  }
+
+  u8(): number {
+    return this.#bytes[this.#at++] ?? 0;
+  }
+
+  u32(): number {
+    const number = this.#view.getUint32(this.#at, true);
+    this.#at += 4;
+    return number;
+  }
+
+  u64(): bigint {
+    const number = this.#view.getBigUint64(this.#at, true);
+    this.#at += 8;
+    return number;
+  }
+
+  /** A 64-bit number that is known to be below 2^53. */
+  safe(): number {
+    const low = this.#view.getUint32(this.#at, true);
+    const high = this.#view.getUint32(this.#at + 4, true);
+    this.#at += 8;
+    return high * 0x1_0000_0000 + low;
+  }
+
+  bytes(): Uint8Array {
+    const length = this.u32();
+    const start = this.#at;
+    this.#at = start + length;
+    return this.#bytes.slice(start, this.#at);
+  }
+
+  text(): string {
+    const length = this.u32();
+    const start = this.#at;
+    this.#at = start + length;
+    return bytesToString(this.#bytes.subarray(start, this.#at));
+  }
+
+  version(): Version {
+    return new Version(this.u64(), this.u64());
+  }
+
+  /** The reply to a call that asked for `asked`. */
+  reply(asked: Asked): Reply {
+    const tag = this.u8();
+    switch (tag) {
+      case Tag.done:
+        return undefined;
+      case Tag.error:
+        return this.failure();
+      case Tag.entry:
+        return this.entry(oneOf(asked));
+      case Tag.missing:
+        return null;
+      case Tag.version:
+        return this.version();
+      case Tag.versionAndEntry: {
+        const version = this.version();
+        return new VersionAndEntry(version, this.maybeEntry(oneOf(asked)));
+      }
+      case Tag.boolean:
+        return this.u8() === 1;
+      case Tag.number:
+        return this.safe();
+      case Tag.entries: {
+        const keys = Array.isArray(asked) ? (asked as readonly (string | Uint8Array)[]) : [];
+        return Array.from({ length: this.u32() }, (_, at) => this.maybeEntry(keys[at] ?? ''));
+      }
+      case Tag.page:
+        return this.page();
+      case Tag.json:
+        return new Json(this.text());
+      default:
+        throw new InternalError(`the core sent a reply of unknown kind ${tag}`);
+    }
+  }
+
+  maybeEntry(key: string | Uint8Array): Entry | null {
+    return this.u8() === Tag.entry ? this.entry(key) : null;
+  }
+
+  entry(key: string | Uint8Array): Entry {
+    const flags = this.u8();
+    const version = this.version();
+    const createVersion = this.version();
+    const generation = this.safe();
+    const lease = flags & HAS_LEASE ? this.u64() : null;
+    const expiresAt = flags & HAS_EXPIRY ? this.safe() : null;
+    return new Entry(key, this.bytes(), version, createVersion, generation, lease, expiresAt);
+  }
+
+  page(): Page {
+    const version = this.version();
+    const more = this.u8() === 1;
+    const length = this.u32();
+    const entries = Array.from({ length }, () => this.entry(this.bytes()));
+    return new Page(entries, version, more);
+  }
+
+  failure(): Failure {
+    const kind = this.u8();
+    const message = this.text();
+    const fields = new Map<number, Field>();
+    for (let left = this.u8(); left > 0; left--) fields.set(this.u8(), this.field());
+    const inner = this.u8() === 1 ? this.failure() : undefined;
+    return new Failure(kind, message, fields, inner);
+  }
+
+  field(): Field {
+    switch (this.u8()) {
+      case 0:
+        return this.bytes();
+      case 1:
+        return this.version();
+      case 2:
+        return this.u64();
+      default:
+        return this.text();
+    }
+  }
+}
+
+function oneOf(asked: Asked): string | Uint8Array {
+  return typeof asked === 'string' || asked instanceof Uint8Array ? asked : '';
+}

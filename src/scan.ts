@@ -1,0 +1,90 @@
+import type { Scan as PublicScan, ScanOptions } from '../index.js';
+import { consistencyNumber } from './consistency.js';
+import type { Entry } from './entry.js';
+import { InternalError, InvalidArgumentError } from './errors.js';
+import { Failure } from './failure.js';
+import { Op } from './frame.js';
+import { KEYS_ONLY, REVERSE, writeRange } from './range.js';
+import { Page } from './reply.js';
+import type { Session } from './session.js';
+import type { Version } from './version.js';
+
+/** Where a scan goes on: after which key, at which version, and how many entries are still wanted. */
+interface Rest {
+  readonly after: Uint8Array;
+  readonly version: Version;
+  readonly limit: number;
+}
+
+/** A scan: each iteration reads the range anew, page by page, from the snapshot of its first page. */
+export class Scan implements PublicScan {
+  readonly #session: Session;
+  readonly #prefix: Uint8Array | undefined;
+  readonly #options: ScanOptions;
+
+  constructor(session: Session, prefix: Uint8Array | undefined, options: ScanOptions) {
+    this.#session = session;
+    this.#prefix = prefix;
+    this.#options = options;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Entry, void, undefined> {
+    for await (const page of this.#pages(Scan.prototype[Symbol.asyncIterator])) {
+      yield* page.entries;
+    }
+  }
+
+  async toArray(): Promise<Entry[]> {
+    const entries: Entry[] = [];
+    for await (const page of this.#pages(Scan.prototype.toArray)) entries.push(...page.entries);
+    return entries;
+  }
+
+  async *#pages(caller: (...args: never[]) => unknown): AsyncGenerator<Page, void, undefined> {
+    let rest: Rest | undefined;
+    do {
+      const reply = await this.#page(rest);
+      if (reply instanceof Failure) throw reply.toError(caller);
+      yield reply;
+      rest = this.#after(reply, rest?.limit ?? this.#options.limit ?? 0);
+    } while (rest !== undefined);
+  }
+
+  async #page(rest: Rest | undefined): Promise<Page | Failure> {
+    const options = this.#options;
+    const limit = rest?.limit ?? options.limit ?? 0;
+    if (!Number.isSafeInteger(limit) || limit < 0) {
+      throw new InvalidArgumentError(
+        `limit is a whole number from 0 (no limit); got ${String(limit)}`,
+      );
+    }
+    const reply = await this.#session.call({
+      op: Op.scan,
+      options,
+      prefix: this.#prefix,
+      write: (frame) => {
+        frame.u8(consistencyNumber(options.consistency));
+        frame.u64(BigInt(limit));
+        const flags =
+          (options.reverse === true ? REVERSE : 0) | (options.keysOnly === true ? KEYS_ONLY : 0);
+        const { prefix, start, end } = options;
+        writeRange(
+          frame,
+          { prefix, start, end },
+          flags,
+          rest?.version ?? options.version,
+          rest?.after,
+        );
+      },
+    });
+    if (reply instanceof Page || reply instanceof Failure) return reply;
+    throw new InternalError('the core answered a scan with something else');
+  }
+
+  #after(page: Page, limit: number): Rest | undefined {
+    const last = page.entries.at(-1);
+    const left = limit === 0 ? 0 : limit - page.entries.length;
+    if (!page.more || last === undefined || (limit !== 0 && left <= 0)) return undefined;
+    return { after: last.key, version: page.version, limit: left };
+  }
+}

@@ -1,0 +1,279 @@
+import type { CallOptions } from '../index.js';
+import type { Binding } from './binding.js';
+import { toBytes } from './bytes.js';
+import { ClosedError, InvalidArgumentError, ResourceExhaustedError } from './errors.js';
+import { Failure } from './failure.js';
+import { FrameWriter, Op, checkTimeout, writeUtf8 } from './frame.js';
+import { ReplyReader } from './reply.js';
+import type { Asked, Reply } from './reply.js';
+
+/** The page shared with the core: a key goes in, an entry comes out. Larger entries take the way of the frames. */
+const PAGE_BYTES = 64 * 1024;
+/** The longest key that is looked up through the page; a UTF-16 unit has at most three bytes. */
+const MAX_PAGE_KEY = 1024;
+/** The most calls under way at a time. Each holds memory on both sides. */
+const MAX_PENDING = 1_000_000;
+
+/** A call that waits for its reply. */
+interface Pending {
+  readonly resolve: (reply: Reply) => void;
+  readonly asked: Asked;
+  readonly writes: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What a call is made of. */
+export interface Request {
+  readonly op: number;
+  /** Whether it changes the store: until it is answered, reads do not overtake it. */
+  readonly writes?: boolean;
+  readonly options: CallOptions | undefined;
+  readonly prefix: Uint8Array | undefined;
+  readonly asked?: Asked;
+  /** Writes the call's arguments, and may refuse them. */
+  readonly write?: (frame: FrameWriter) => void;
+}
+
+/**
+ * The calls of one client: those of one turn of the event loop cross into the core together, and the replies that
+ * are ready come back together.
+ */
+export class Session {
+  readonly #binding: Binding;
+  readonly #client: number;
+  readonly #page = new Uint8Array(PAGE_BYTES);
+  readonly #pageReader = new ReplyReader(this.#page);
+  readonly #frame = new FrameWriter();
+  readonly #pending: (Pending | undefined)[] = [];
+  readonly #free: number[] = [];
+  readonly #streams = new Map<number, (reply: Reply) => void>();
+  readonly #signals = new Map<AbortSignal, Aborts>();
+  #waiting = 0;
+  #writes = 0;
+  #flushing = false;
+  #held = false;
+  #closed: Promise<Reply> | undefined;
+
+  /** @throws the error of a wrong configuration, with a stack that begins where `caller` was called. */
+  constructor(binding: Binding, config: string, caller: new (...args: never[]) => unknown) {
+    this.#binding = binding;
+    const client = binding.createClient(config, this.#page, (replies) => {
+      this.#deliver(replies);
+    });
+    if (typeof client !== 'number') {
+      const error = new ReplyReader(client).failure().toError(() => undefined);
+      Error.captureStackTrace(error, caller);
+      throw error;
+    }
+    this.#client = client;
+  }
+
+  get closed(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  stats(): string | null {
+    return this.#binding.stats(this.#client);
+  }
+
+  clusterView(): string | null {
+    return this.closed ? null : this.#binding.clusterView(this.#client);
+  }
+
+  /**
+   * Reads a key in this very call, if the store can: `undefined` if it cannot.
+   *
+   * Not while a write is under way: a read made after it must not overtake it.
+   */
+  getNow(key: string | Uint8Array, prefix: Uint8Array | undefined, consistency: number): Reply {
+    if (this.#writes > 0 || this.closed || key.length > MAX_PAGE_KEY) return undefined;
+    const prefixLength = prefix === undefined ? 0 : prefix.length;
+    if (prefix !== undefined) this.#page.set(prefix);
+    let keyLength: number;
+    if (typeof key === 'string') {
+      keyLength = writeUtf8(key, this.#page, prefixLength);
+    } else {
+      const bytes = toBytes(key, 'a key');
+      this.#page.set(bytes, prefixLength);
+      keyLength = bytes.length;
+    }
+    const length = this.#binding.getNow(this.#client, prefixLength, keyLength, consistency);
+    if (length > 0) return this.#pageReader.rewind().reply(ownKey(key));
+    if (length === 0) return null;
+    return length === -2 ? this.#pageReader.rewind().failure() : undefined;
+  }
+
+  /** Makes a call. The promise resolves also with a failure; it rejects only for bad input found here. */
+  call(request: Request): Promise<Reply> {
+    if (this.closed) throw new ClosedError('the client is closed; open a new one to make calls');
+    return this.#send(request);
+  }
+
+  /** A call with more than one reply. `listener` is called with each, until the answered function is called. */
+  stream(op: number, listener: (reply: Reply) => void): () => void {
+    const id = this.#takeId();
+    this.#streams.set(id, listener);
+    this.#frame.begin(op, id, 0, undefined);
+    this.#flushSoon(false);
+    return () => {
+      if (this.#streams.has(id) && !this.closed) this.#cancel(id);
+      this.#streams.delete(id);
+    };
+  }
+
+  /** Closes the client in the core. Every call is answered before this is. */
+  close(): Promise<Reply> {
+    this.#closed ??= this.#send({ op: Op.close, options: undefined, prefix: undefined }).then(
+      (reply) => {
+        this.#streams.clear();
+        this.#release();
+        this.#binding.destroyClient(this.#client);
+        return reply;
+      },
+    );
+    return this.#closed;
+  }
+
+  #send(request: Request): Promise<Reply> {
+    const { op, options, prefix, asked, write, writes = false } = request;
+    const signal = options?.signal;
+    checkSignal(signal);
+    const timeout = checkTimeout(options?.timeoutMs);
+    if (signal?.aborted === true) return Promise.resolve(cancelled(signal));
+    if (this.#waiting >= MAX_PENDING) {
+      throw new ResourceExhaustedError(
+        `${MAX_PENDING} calls of this client are under way; await some before making more`,
+      );
+    }
+    const id = this.#takeId();
+    const before = this.#frame.length;
+    try {
+      this.#frame.begin(op, id, timeout, prefix);
+      write?.(this.#frame);
+    } catch (error) {
+      this.#frame.rollback(before);
+      this.#free.push(id);
+      throw error;
+    }
+    this.#waiting += 1;
+    if (writes) this.#writes += 1;
+    if (signal !== undefined) this.#watchSignal(signal, id);
+    const reply = new Promise<Reply>((resolve) => {
+      this.#pending[id] = { resolve, asked, writes, signal };
+    });
+    this.#flushSoon(true);
+    return reply;
+  }
+
+  #takeId(): number {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    this.#pending.push(undefined);
+    return this.#pending.length - 1;
+  }
+
+  #flushSoon(hold: boolean): void {
+    if (hold) this.#held = true;
+    if (this.#flushing) return;
+    this.#flushing = true;
+    queueMicrotask(() => {
+      this.#flushing = false;
+      this.#binding.submit(this.#client, this.#frame.frame());
+      this.#frame.reset();
+      if (this.#waiting === 0) this.#release();
+    });
+  }
+
+  #release(): void {
+    this.#held = false;
+    this.#binding.release(this.#client);
+  }
+
+  #deliver(replies: Uint8Array): void {
+    const reader = new ReplyReader(replies);
+    while (reader.hasMore) {
+      const id = reader.u32();
+      const pending = this.#pending[id];
+      const reply = reader.reply(pending?.asked);
+      if (pending === undefined) {
+        this.#streamed(id, reply);
+        continue;
+      }
+      this.#pending[id] = undefined;
+      this.#free.push(id);
+      this.#waiting -= 1;
+      if (pending.writes) this.#writes -= 1;
+      if (pending.signal !== undefined) this.#unwatchSignal(pending.signal, id);
+      pending.resolve(
+        pending.signal?.aborted === true && reply instanceof Failure && reply.isCancelled()
+          ? reply.abortedBy(pending.signal)
+          : reply,
+      );
+    }
+    if (this.#waiting === 0 && this.#held) this.#release();
+  }
+
+  /** A reply of a stream: `undefined` and failures are its last. */
+  #streamed(id: number, reply: Reply): void {
+    const last = reply === undefined || reply instanceof Failure;
+    const listener = this.#streams.get(id);
+    if (last) {
+      this.#streams.delete(id);
+      this.#free.push(id);
+    }
+    if (!last) listener?.(reply);
+  }
+
+  #cancel(id: number): void {
+    this.#frame.begin(Op.cancel, id, 0, undefined);
+    this.#flushSoon(false);
+  }
+
+  /** One listener for each signal, however many calls it is given to. */
+  #watchSignal(signal: AbortSignal, id: number): void {
+    const aborts = this.#signals.get(signal);
+    if (aborts !== undefined) {
+      aborts.ids.add(id);
+      return;
+    }
+    const ids = new Set([id]);
+    const listener = (): void => {
+      for (const cancelled of ids) this.#cancel(cancelled);
+    };
+    this.#signals.set(signal, { ids, listener });
+    signal.addEventListener('abort', listener, { once: true });
+  }
+
+  #unwatchSignal(signal: AbortSignal, id: number): void {
+    const aborts = this.#signals.get(signal);
+    if (aborts?.ids.delete(id) === true && aborts.ids.size === 0) {
+      signal.removeEventListener('abort', aborts.listener);
+      this.#signals.delete(signal);
+    }
+  }
+}
+
+interface Aborts {
+  readonly ids: Set<number>;
+  readonly listener: () => void;
+}
+
+/** The key as the entry keeps it: bytes are copied, since the caller may change its own. */
+export function ownKey(key: string | Uint8Array): string | Uint8Array {
+  return typeof key === 'string' ? key : new Uint8Array(key);
+}
+
+/** The core's number for a cancelled call. */
+const CANCELLED = 11;
+
+function cancelled(signal: AbortSignal): Failure {
+  const message = 'the call was not made: its signal had fired';
+  return new Failure(CANCELLED, message, new Map(), undefined).abortedBy(signal);
+}
+
+function checkSignal(signal: AbortSignal | undefined): void {
+  const given: unknown = signal;
+  if (given !== undefined && !(given instanceof AbortSignal)) {
+    throw new InvalidArgumentError('signal is an AbortSignal, like that of an AbortController');
+  }
+}
