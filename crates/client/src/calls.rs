@@ -1,0 +1,163 @@
+//! A call from its first attempt to its answer.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use norikv_core::{Call, Error, NodeAddress, Result};
+use norikv_proto::ext::{BatchOp, batch_result::Result as Answer};
+use prost::Message;
+use tokio::sync::oneshot;
+
+use crate::{
+    alone,
+    attempts::Attempts,
+    batch::size_of,
+    core::{Core, End, Reply},
+    node::Node,
+    transport::{Link, Reach, Transport},
+};
+
+/// A call on one key, and where it is in its attempts.
+pub(crate) struct KeyCall {
+    pub(crate) hash: u64,
+    pub(crate) write: bool,
+    pub(crate) repeatable: bool,
+}
+
+/// How a call on one key ended. The request comes back.
+pub(crate) struct Ended {
+    pub(crate) result: Result<Answer>,
+    pub(crate) body: BatchOp,
+    /// An attempt before the one that was answered may have done the write.
+    pub(crate) doubt: bool,
+}
+
+/// Makes a call on one key, in the order of the calls on that key.
+pub(crate) async fn on_key<T: Transport>(
+    core: &Arc<Core<T>>,
+    mut body: BatchOp,
+    of: KeyCall,
+    call: Call,
+) -> Ended {
+    let mut attempts = Attempts::new(core, call, of.hash, of.write, of.repeatable);
+    let size = size_of(&body);
+    let mut place = None;
+    let result = loop {
+        let at = place.take().ok_or((of.hash, of.write));
+        let waiting = match core.submit(body, size, call.deadline(), attempts.tries, at) {
+            Ok(answer) => Waiting { core, answer, answered: false },
+            Err(error) => {
+                let error = attempts.last(error, Reach::Answered);
+                return Ended { result: Err(error), body: BatchOp::default(), doubt: attempts.in_doubt() };
+            }
+        };
+        let Some(reply) = waiting.await else {
+            body = BatchOp::default();
+            break Err(Error::closed("the client"));
+        };
+        body = reply.body;
+        let (failed, node, kept) = match reply.end {
+            End::Answer(answer) => break Ok(answer),
+            End::Closed => break Err(Error::closed("the client")),
+            End::Again(kept) => {
+                place = Some(kept);
+                continue;
+            }
+            End::Failed(failed, node, kept) => (failed, node, kept),
+            End::Alone(node, mut kept) => match alone::call(&node, &body, call.remaining()).await {
+                Ok(answer) => {
+                    reached(core, &node);
+                    break Ok(answer);
+                }
+                Err(failed) => {
+                    kept.hold();
+                    (failed, node.index, Some(kept))
+                }
+            },
+        };
+        if let Err(error) = attempts.failed(failed, node).await {
+            break Err(error);
+        }
+        place = kept;
+    };
+    Ended { result, body, doubt: attempts.in_doubt() }
+}
+
+/// What a call that is about no single key asks of a server.
+pub(crate) struct AnyCall {
+    pub(crate) method: &'static str,
+    pub(crate) message: Bytes,
+    /// What the server would have to be able to do, for the error of one that cannot.
+    pub(crate) what: &'static str,
+    pub(crate) write: bool,
+}
+
+/// Makes a call that is about no single key, at any node.
+pub(crate) async fn on_any<T: Transport, M: Message + Default>(
+    core: &Arc<Core<T>>,
+    ask: AnyCall,
+    call: Call,
+) -> Result<M> {
+    core.check_open()?;
+    core.start();
+    let mut attempts = Attempts::new(core, call, 0, ask.write, !ask.write);
+    loop {
+        let Some(node) = core.with(|state| state.router.pick(attempts.tries)) else {
+            return Err(Error::closed("the client"));
+        };
+        let answer = node.link.unary(ask.method, ask.message.clone(), Some(call.remaining())).await;
+        let failed = match answer.and_then(|answer| alone::decode(&node.address, answer)) {
+            Ok(answer) => {
+                reached(core, &node);
+                return Ok(answer);
+            }
+            Err(failed) if failed.is_unimplemented() => return Err(lacks(&node.address, ask.what)),
+            Err(failed) => failed,
+        };
+        attempts.failed(failed, node.index).await?;
+    }
+}
+
+fn lacks(address: &NodeAddress, what: &str) -> Error {
+    alone::unsupported(address, what)
+}
+
+fn reached<T: Transport>(core: &Arc<Core<T>>, node: &Node<T::Link>) {
+    core.with(|state| {
+        if let Some(place) = state.place(node.index) {
+            place.reached();
+        }
+    });
+}
+
+/// Waits for the reply to a call that was handed in. Dropped before that, it lets go of the call.
+struct Waiting<'a, T: Transport> {
+    core: &'a Arc<Core<T>>,
+    answer: oneshot::Receiver<Reply<T>>,
+    answered: bool,
+}
+
+impl<T: Transport> Future for Waiting<'_, T> {
+    type Output = Option<Reply<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let poll = Pin::new(&mut self.answer).poll(cx);
+        poll.map(|reply| {
+            self.answered = true;
+            reply.ok()
+        })
+    }
+}
+
+impl<T: Transport> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.answer.close();
+            self.core.abandon();
+        }
+    }
+}
