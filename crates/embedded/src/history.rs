@@ -1,0 +1,219 @@
+use std::{
+    ops::{Bound, ControlFlow},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use norikv_core::{Order, Result};
+
+use crate::{
+    clock::millis,
+    engine::{Cell, Engine, Table},
+    keys,
+    log::{self, Part},
+    meta::Meta,
+    shared::Shared,
+    stage::Group,
+};
+
+/// How many rows of the log one group of writes removes, where the engine does not do so by itself.
+const PARTS: usize = 4;
+/// How many rows of the log one group looks at for their age.
+const AGED_PARTS: usize = 256;
+/// Fewer forgotten revisions are not worth the work of giving their space back.
+const RECLAIM_AT_LEAST: u64 = 100_000;
+
+/// Forgets the history that is too old or too long, in slices that go with the writer's groups.
+pub(crate) struct History {
+    /// The oldest row of the log: its last revision, and when it was made.
+    oldest: Option<(u64, u64)>,
+    /// Whether rows below the floor are still to be removed.
+    unfinished: bool,
+    /// A floor that was asked for by hand.
+    asked: u64,
+    /// The floor that is on disk.
+    floor: u64,
+    /// How many revisions were forgotten since their space was last given back.
+    forgotten: u64,
+    reclaiming: Arc<AtomicBool>,
+    stopped: bool,
+}
+
+impl History {
+    pub(crate) fn new(shared: &Shared) -> Result<Self> {
+        shared.engine.forget_history(shared.floor());
+        Ok(Self {
+            oldest: log::oldest_after(&*shared.engine, shared.floor())?,
+            unfinished: false,
+            asked: 0,
+            floor: shared.floor(),
+            forgotten: 0,
+            reclaiming: Arc::default(),
+            stopped: false,
+        })
+    }
+
+    /// How many revisions too many are let be, so that the floor is not raised with every write.
+    fn slack(shared: &Shared) -> u64 {
+        shared.settings.history_revisions / 64
+    }
+
+    /// How long until there is something to do; `None` if nothing is in sight.
+    pub(crate) fn due_in(&self, shared: &Shared, revision: u64) -> Option<Duration> {
+        if self.stopped {
+            return None;
+        }
+        if self.unfinished || self.too_long(shared, revision) {
+            return Some(Duration::ZERO);
+        }
+        let (_, time) = self.oldest?;
+        // A bit late, so that a busy second of history goes in one slice.
+        let at = time.saturating_add(millis(shared.settings.history)).saturating_add(1);
+        Some(shared.clock.until(at) + shared.settings.history / 64)
+    }
+
+    fn too_long(&self, shared: &Shared, revision: u64) -> bool {
+        revision - shared.floor().min(revision) > shared.settings.history_revisions + Self::slack(shared)
+    }
+
+    /// A floor is asked for by hand.
+    pub(crate) fn ask(&mut self, to: u64) {
+        self.asked = self.asked.max(to);
+    }
+
+    /// Nothing is forgotten any more.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// A group was committed.
+    pub(crate) fn committed(&mut self, revision: u64, time: u64) {
+        self.oldest.get_or_insert((revision, time));
+    }
+
+    /// Adds to the group what forgetting takes. Answers the new floor, if there is one; it holds for readers
+    /// at once, and is to be told to [`forget`](Self::forget) when the group is committed.
+    pub(crate) fn advance(&mut self, shared: &Shared, group: &mut Group<'_>) -> Option<u64> {
+        if self.stopped {
+            return None;
+        }
+        let floor = shared.floor();
+        let result = self.target(shared, group.now()).and_then(|target| {
+            let target = target.filter(|target| *target > floor);
+            if let Some(target) = target {
+                shared.raise_floor(target);
+                let meta = Meta {
+                    term: shared.term,
+                    revision: shared.published(),
+                    floor: target,
+                    time: group.now(),
+                };
+                let op = meta.op();
+                group.set_row(op.key, op.value);
+                self.oldest = log::oldest_after(group.engine(), target)?;
+            }
+            if shared.engine.in_memory() && (self.unfinished || target.is_some()) {
+                self.unfinished = remove_rows(group, shared.floor())?;
+            }
+            Ok(target)
+        });
+        result.unwrap_or_else(|error| {
+            tracing::error!(%error, "old history could not be removed; no more is tried");
+            self.stop();
+            None
+        })
+    }
+
+    fn target(&mut self, shared: &Shared, now: u64) -> Result<Option<u64>> {
+        let published = shared.published();
+        let mut target = std::mem::take(&mut self.asked).min(published);
+        if self.too_long(shared, published) {
+            target = target.max(published - shared.settings.history_revisions);
+        }
+        let history = millis(shared.settings.history);
+        let slack = history / 64;
+        let aged = |oldest: Option<(u64, u64)>, slack: u64| {
+            oldest.filter(|(_, time)| time.saturating_add(history).saturating_add(slack) < now)
+        };
+        if aged(self.oldest, slack).is_some() {
+            for _ in 0..AGED_PARTS {
+                let Some((last, _)) =
+                    aged(log::oldest_after(&*shared.engine, target.max(shared.floor()))?, 0)
+                else {
+                    break;
+                };
+                target = target.max(last);
+            }
+        }
+        Ok((target > 0).then_some(target))
+    }
+
+    /// The floor is on disk: what lies below it may go for good.
+    pub(crate) fn forget(&mut self, shared: &Arc<Shared>, floor: u64) {
+        if !shared.engine.forget_history(floor) {
+            return;
+        }
+        self.forgotten += floor.saturating_sub(self.floor);
+        self.floor = floor;
+        let live = shared.published().saturating_sub(floor);
+        if self.forgotten >= RECLAIM_AT_LEAST.max(live) && !self.reclaiming.swap(true, Ordering::AcqRel) {
+            self.forgotten = 0;
+            let (shared, reclaiming) = (Arc::clone(shared), Arc::clone(&self.reclaiming));
+            let work = move || {
+                if let Err(error) = shared.engine.reclaim() {
+                    tracing::warn!(%error, "the space of old history could not be given back yet");
+                }
+                reclaiming.store(false, Ordering::Release);
+            };
+            if let Err(error) = thread::Builder::new().name("norikv-reclaim".into()).spawn(work) {
+                tracing::warn!(%error, "no thread to give space back with");
+                self.reclaiming.store(false, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Removes the first rows of the log at or below the floor, and what they lead to. Answers whether there are
+/// more.
+fn remove_rows(group: &mut Group<'_>, floor: u64) -> Result<bool> {
+    let mut rows = Vec::new();
+    let mut parts = 0;
+    let mut result = Ok(());
+    let bounds = (Bound::Included(&[keys::LOG][..]), Bound::Excluded(keys::LOG_END));
+    let engine: &dyn Engine = group.engine();
+    engine.scan(Table::System, bounds, Order::Ascending, &mut |row: Cell<'_>, value: Cell<'_>| {
+        let part = match Part::parse(&row, &value) {
+            Ok(part) if part.last <= floor => part,
+            Ok(_) => return ControlFlow::Break(()),
+            Err(error) => {
+                result = Err(error);
+                return ControlFlow::Break(());
+            }
+        };
+        parts += 1;
+        if parts > PARTS {
+            return ControlFlow::Break(());
+        }
+        rows.push(Bytes::copy_from_slice(&row));
+        for event in part.events() {
+            match event {
+                Ok(event) => rows.push(keys::undo(event.key, event.revision).into()),
+                Err(error) => {
+                    result = Err(error);
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    result?;
+    for row in rows {
+        group.set_row(row, None);
+    }
+    Ok(parts > PARTS)
+}

@@ -1,0 +1,43 @@
+//! The store in this process.
+//!
+//! [`EmbeddedStore`] implements [`norikv_core::Store`] in memory or in a directory on disk. From a call to the
+//! bytes:
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `store.rs` | the calls: checks them, sends writes to the queue, answers reads |
+//! | `queue.rs`, `job.rs`, `pending.rs` | writes on their way, in order, bounded |
+//! | `writer.rs`, `stage.rs` | the one writer: stages a group of writes, commits it at once, publishes, answers |
+//! | `sweep.rs`, `history.rs` | what is due: expiry, old history |
+//! | `shared.rs`, `read.rs`, `page.rs`, `rows.rs`, `readers.rs` | reading at a revision while the writer goes on |
+//! | `record.rs`, `keys.rs`, `log.rs`, `idempotency.rs`, `meta.rs` | what is stored, as bytes |
+//! | `engine.rs`, `directory.rs` | where it is stored |
+
+mod clock;
+mod directory;
+mod done;
+mod engine;
+mod hash;
+mod history;
+mod idempotency;
+mod job;
+mod keys;
+mod log;
+mod meta;
+mod page;
+mod pending;
+mod queue;
+mod range;
+mod read;
+mod readers;
+mod record;
+mod rows;
+mod settings;
+mod shared;
+mod stage;
+mod store;
+mod sweep;
+mod writer;
+
+pub use settings::Settings;
+pub use store::EmbeddedStore;

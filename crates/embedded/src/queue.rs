@@ -1,0 +1,142 @@
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use norikv_core::{Error, Result};
+use tokio::sync::{Notify, Semaphore, TryAcquireError};
+
+use crate::job::Job;
+
+/// The writes on their way to the writer, in the order in which they were called.
+///
+/// It is bounded in number and in bytes. Who finds it full waits at the door, in line, so that the order holds.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// Tells the writer, when it sleeps, that there is something.
+    something: Condvar,
+    /// Held by whoever puts a job in. It is fair: nobody overtakes who waits for it.
+    door: Semaphore,
+    /// Tells the holder of the door that there is room.
+    room: Notify,
+    max_jobs: usize,
+    max_bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: Vec<Job>,
+    bytes: usize,
+    closed: bool,
+    writer_sleeps: bool,
+    someone_wants_room: bool,
+}
+
+/// Why the writer was given what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There are jobs.
+    Jobs,
+    /// The time it asked to be woken at has come.
+    Timeout,
+    /// The queue is closed and there are no more jobs.
+    Closed,
+}
+
+impl Queue {
+    pub(crate) fn new(max_jobs: usize, max_bytes: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            something: Condvar::new(),
+            door: Semaphore::new(1),
+            room: Notify::new(),
+            max_jobs: max_jobs.max(1),
+            max_bytes,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a job in, when there is room for it.
+    ///
+    /// The job has its place in the order from the first poll on.
+    pub(crate) async fn push(&self, job: Job) -> Result<()> {
+        let closed = || Error::closed("the store");
+        let _door = match self.door.try_acquire() {
+            Ok(door) => door,
+            Err(TryAcquireError::NoPermits) => self.door.acquire().await.map_err(|_| closed())?,
+            Err(TryAcquireError::Closed) => return Err(closed()),
+        };
+        let bytes = job.bytes();
+        let mut job = Some(job);
+        loop {
+            {
+                let mut state = self.state();
+                if state.closed {
+                    return Err(closed());
+                }
+                let fits = state.jobs.len() < self.max_jobs && state.bytes + bytes <= self.max_bytes;
+                if fits || state.jobs.is_empty() {
+                    state.bytes += bytes;
+                    state.jobs.extend(job.take());
+                    if std::mem::take(&mut state.writer_sleeps) {
+                        self.something.notify_one();
+                    }
+                    return Ok(());
+                }
+                state.someone_wants_room = true;
+            }
+            self.room.notified().await;
+        }
+    }
+
+    /// For the writer: takes everything there is, or sleeps until there is something or the time has come.
+    pub(crate) fn take(&self, into: &mut Vec<Job>, wake_at: Option<Instant>) -> Taken {
+        let mut state = self.state();
+        loop {
+            if !state.jobs.is_empty() {
+                std::mem::swap(&mut state.jobs, into);
+                state.bytes = 0;
+                if std::mem::take(&mut state.someone_wants_room) {
+                    self.room.notify_one();
+                }
+                return Taken::Jobs;
+            }
+            if state.closed {
+                return Taken::Closed;
+            }
+            state.writer_sleeps = true;
+            state = match wake_at {
+                None => self.something.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        state.writer_sleeps = false;
+                        return Taken::Timeout;
+                    }
+                    self.something.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.writer_sleeps = false;
+        }
+    }
+
+    /// How many jobs wait.
+    pub(crate) fn len(&self) -> usize {
+        self.state().jobs.len()
+    }
+
+    /// Refuses further jobs. Those that are in stay in.
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+        self.door.close();
+        self.room.notify_one();
+        self.something.notify_one();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.door.is_closed()
+    }
+}

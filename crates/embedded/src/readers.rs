@@ -1,0 +1,96 @@
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use norikv_core::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+use crate::shared::Shared;
+
+/// How many reads wait for the disk at a time.
+const THREADS: usize = 4;
+
+type Read = Box<dyn FnOnce(&Shared) + Send>;
+
+/// Threads that wait for the disk, so that no task has to. They start when they are needed first.
+#[derive(Default)]
+pub(crate) struct Readers(Arc<Pool>);
+
+#[derive(Default)]
+struct Pool {
+    state: Mutex<State>,
+    something: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    reads: VecDeque<Read>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Pool {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, shared: &Shared) {
+        let mut state = self.state();
+        loop {
+            if let Some(read) = state.reads.pop_front() {
+                drop(state);
+                read(shared);
+                state = self.state();
+            } else if state.closed {
+                return;
+            } else {
+                state.idle += 1;
+                state = self.something.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+            }
+        }
+    }
+}
+
+impl Readers {
+    /// Has a read done on one of the threads.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        read: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T>>> {
+        let (reply, answer) = oneshot::channel();
+        let mut state = self.0.state();
+        if state.closed {
+            return Err(Error::closed("the store"));
+        }
+        if state.idle <= state.reads.len() && state.threads < THREADS {
+            let (pool, shared) = (Arc::clone(&self.0), Arc::clone(shared));
+            match thread::Builder::new().name("norikv-read".into()).spawn(move || pool.work(&shared)) {
+                Ok(_) => state.threads += 1,
+                Err(_) if state.threads > 0 => {}
+                Err(error) => {
+                    let message = "no thread to read from the disk with; the process has too many";
+                    return Err(Error::new(ErrorKind::ResourceExhausted, message).caused_by(error));
+                }
+            }
+        }
+        state.reads.push_back(Box::new(move |shared| {
+            if !reply.is_closed() {
+                drop(reply.send(read(shared)));
+            }
+        }));
+        drop(state);
+        self.0.something.notify_one();
+        Ok(answer)
+    }
+
+    /// Ends the threads once they have done what waits.
+    pub(crate) fn close(&self) {
+        self.0.state().closed = true;
+        self.0.something.notify_all();
+    }
+}

@@ -1,0 +1,303 @@
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use norikv_core::{
+    Call, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Durability,
+    Entry, Error, ErrorKind, Feature, Get, GetMany, Limits, Page, Put, PutResult, Result, Scan, Sizes,
+    Status, Store, check_key,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    Settings,
+    directory::Directory,
+    done::Done,
+    engine::{Engine, FjallEngine, MemoryEngine},
+    hash,
+    job::{Job, Reply, Work},
+    meta::Meta,
+    page,
+    pending::{Pending, PendingWrites},
+    queue::Queue,
+    readers::Readers,
+    shared::Shared,
+    writer::Writer,
+};
+
+/// How long dropping a store that was not closed waits for it to end.
+const DROP_WAIT: Duration = Duration::from_secs(5);
+
+/// A store in this process: in memory, or in a directory on disk.
+///
+/// ```
+/// use norikv_core::{Call, Get, Put, Store};
+/// use norikv_embedded::{EmbeddedStore, Settings};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> norikv_core::Result<()> {
+/// let store = EmbeddedStore::memory(Settings::default())?;
+/// store.put(Put::new("greeting", "hello"), Call::default()).await?;
+/// let entry = store.get_now(b"greeting", Default::default()).unwrap()?.unwrap();
+/// assert_eq!(entry.value, "hello");
+/// store.close().await
+/// # }
+/// ```
+pub struct EmbeddedStore {
+    /// Taken out at close. No call keeps it while it waits, so that close waits for no caller.
+    shared: RwLock<Option<Arc<Shared>>>,
+    queue: Arc<Queue>,
+    pending: PendingWrites,
+    readers: Readers,
+    done: Done,
+    limits: Limits,
+}
+
+impl EmbeddedStore {
+    /// A store in memory, gone when it is closed.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` if the process can have no further thread.
+    pub fn memory(settings: Settings) -> Result<Self> {
+        let settings = Settings { durability: Durability::Memory, ..settings };
+        Self::start(Box::new(MemoryEngine::new()), None, settings, Meta::EMPTY)
+    }
+
+    /// The store in a directory, which is made if it does not exist or is empty. Blocks while it reads what a
+    /// crash left to be read.
+    ///
+    /// # Errors
+    /// - `InvalidArgument`: the directory has something in it that is no store, or is a file; nothing is written.
+    /// - `ResourceExhausted`: the store is open already; also a full disk, or no descriptors left.
+    /// - `Unsupported`: the store has a newer format.
+    /// - `PermissionDenied`: this process may not read or write there.
+    /// - `Corruption`: the data is damaged.
+    pub fn open(directory: &Path, settings: Settings) -> Result<Self> {
+        if settings.durability == Durability::Memory {
+            return Err(Error::invalid_argument(
+                "a store in a directory has durability \"fsync\" or \"relaxed\", not \"memory\"",
+            ));
+        }
+        let mut directory = Directory::open(directory)?;
+        let engine = FjallEngine::open(&directory.data(), settings.cache_bytes / 16)?;
+        let meta = if directory.is_created() {
+            let meta = Meta::load(&engine)?.ok_or_else(|| lost(0, 1))?;
+            // What was acknowledged was noted. Less than that means that the journal lost its end.
+            match directory.synced() {
+                Some(noted) if noted > meta.revision => return Err(lost(meta.revision, noted)),
+                _ => meta,
+            }
+        } else {
+            engine.commit(vec![Meta::EMPTY.op()], true)?;
+            Meta::EMPTY
+        };
+        directory.finish_creation()?;
+        Self::start(Box::new(engine), Some(directory), settings, meta)
+    }
+
+    fn start(
+        engine: Box<dyn Engine>,
+        directory: Option<Directory>,
+        settings: Settings,
+        meta: Meta,
+    ) -> Result<Self> {
+        let done = Done::default();
+        let limits = Limits { max_value_bytes: settings.max_value_bytes, ..Limits::default() };
+        let shared = Arc::new(Shared::new(engine, directory, settings, meta, &done));
+        let writer = Writer::new(Arc::clone(&shared))?;
+        thread::Builder::new().name("norikv-write".into()).spawn(move || writer.run()).map_err(|error| {
+            let message = "no thread for the store's writer; the process has too many";
+            Error::new(ErrorKind::ResourceExhausted, message).caused_by(error)
+        })?;
+        Ok(Self {
+            queue: Arc::clone(&shared.queue),
+            shared: RwLock::new(Some(shared)),
+            pending: PendingWrites::new(),
+            readers: Readers::default(),
+            done,
+            limits,
+        })
+    }
+
+    fn guard(&self) -> RwLockReadGuard<'_, Option<Arc<Shared>>> {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>> {
+        self.guard().clone().ok_or_else(|| Error::closed("the store"))
+    }
+
+    /// Sends work to the writer and waits for its answer.
+    async fn write<T>(&self, pending: Option<Pending>, work: impl FnOnce(Reply<T>) -> Work) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(Job { work: work(reply), pending }).await?;
+        // The writer answers everything it takes; without an answer it is gone.
+        answer.await.unwrap_or_else(|_| Err(Error::closed("the store")))
+    }
+
+    /// Does a read: here if it need not wait for the disk, otherwise on a thread that may.
+    async fn read<T: Send + 'static>(
+        &self,
+        here: impl FnOnce(&Shared) -> bool,
+        read: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let answer = {
+            let shared = self.shared()?;
+            if here(&shared) {
+                return read(&shared);
+            }
+            self.readers.run(&shared, read)?
+        };
+        answer.await.unwrap_or_else(|_| Err(Error::closed("the store")))
+    }
+
+    /// The revision at which a read sees every write to these keys that was called before it, once it can be
+    /// read; `None` if no such write is under way.
+    async fn after_writes_to(&self, mut keys: impl Iterator<Item = u64>) -> Result<Option<u64>> {
+        if !keys.any(|hash| self.pending.has(hash)) {
+            return Ok(None);
+        }
+        self.write(None, Work::Barrier).await.map(Some)
+    }
+
+    /// Forgets the history before a revision.
+    #[allow(dead_code)] // For `compact(version)`, which joins the trait later.
+    pub(crate) async fn compact(&self, to: u64) -> Result<()> {
+        self.write(None, |reply| Work::Compact(to, reply)).await
+    }
+}
+
+fn lost(found: u64, noted: u64) -> Error {
+    Error::new(
+        ErrorKind::Corruption,
+        format!(
+            "the store's data ends at revision {found}, but revision {noted} was acknowledged; restore the store from a backup"
+        ),
+    )
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn get_now(&self, key: &[u8], _consistency: Consistency) -> Option<Result<Option<Entry>>> {
+        if let Err(error) = check_key(key) {
+            return Some(Err(error));
+        }
+        let hash = hash::of(key);
+        if self.pending.has(hash) {
+            return None;
+        }
+        let guard = self.guard();
+        let Some(shared) = guard.as_deref() else {
+            return Some(Err(Error::closed("the store")));
+        };
+        shared
+            .get_in_memory(hash, key)
+            .or_else(|| shared.reads_at_once().then(|| shared.get_newest(key, shared.published())))
+    }
+
+    async fn get(&self, request: Get, _call: Call) -> Result<Option<Entry>> {
+        check_key(&request.key)?;
+        let hash = hash::of(&request.key);
+        let revision = match self.after_writes_to(std::iter::once(hash)).await? {
+            Some(revision) => revision,
+            None => {
+                let shared = self.shared()?;
+                if let Some(result) = shared.get_in_memory(hash, &request.key) {
+                    return result;
+                }
+                shared.published()
+            }
+        };
+        self.read(Shared::reads_at_once, move |shared| shared.get_newest(&request.key, revision)).await
+    }
+
+    async fn get_many(&self, request: GetMany, _call: Call) -> Result<Vec<Option<Entry>>> {
+        request.keys.iter().try_for_each(|key| check_key(key))?;
+        let hashes = request.keys.iter().map(|key| hash::of(key));
+        let revision = self.after_writes_to(hashes).await?;
+        self.read(Shared::reads_at_once, move |shared| page::get_many(shared, &request.keys, revision)).await
+    }
+
+    async fn put(&self, request: Put, _call: Call) -> Result<PutResult> {
+        request.check(self.limits.max_value_bytes)?;
+        let pending = self.pending.key(&request.key);
+        self.write(Some(pending), |reply| Work::Put(request, reply)).await
+    }
+
+    async fn delete(&self, request: Delete, _call: Call) -> Result<DeleteResult> {
+        request.check()?;
+        let pending = self.pending.key(&request.key);
+        self.write(Some(pending), |reply| Work::Delete(request, reply)).await
+    }
+
+    async fn delete_range(&self, request: DeleteRange, _call: Call) -> Result<DeleteRangeResult> {
+        request.range.check()?;
+        self.write(Some(self.pending.range()), |reply| Work::DeleteRange(request, reply)).await
+    }
+
+    async fn scan(&self, request: Scan, _call: Call) -> Result<Page> {
+        request.range.check()?;
+        let most = self.limits.max_page_entries;
+        self.read(Shared::reads_at_once, move |shared| page::scan(shared, &request, most)).await
+    }
+
+    async fn count(&self, request: Count, _call: Call) -> Result<CountResult> {
+        request.range.check()?;
+        // A count has no bound but the range, so it never runs on a task.
+        self.read(|_| false, move |shared| page::count(shared, &request)).await
+    }
+
+    async fn status(&self, _call: Call) -> Result<Status> {
+        let limits = self.limits;
+        let features = [Feature::Range, Feature::DeleteRange, Feature::IfNotExists, Feature::History];
+        let read = move |shared: &Shared| {
+            let in_memory = shared.engine.in_memory();
+            Ok(Status {
+                store: if in_memory { "memory" } else { "file" }.to_owned(),
+                features: features.iter().map(|feature| feature.as_str().to_owned()).collect(),
+                limits,
+                version: shared.version(shared.published()),
+                sizes: Sizes {
+                    disk_bytes: shared.engine.disk_bytes(),
+                    compact_version: shared.version(shared.floor()),
+                },
+                durability: shared.settings.durability,
+                software: env!("CARGO_PKG_VERSION").to_owned(),
+            })
+        };
+        self.read(|shared| shared.engine.in_memory(), read).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.end();
+        self.done.wait().await;
+        Ok(())
+    }
+}
+
+impl EmbeddedStore {
+    /// Lets the writer and the readers finish what waits, and no more.
+    fn end(&self) {
+        let shared = self.shared.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue.close();
+        self.readers.close();
+        drop(shared);
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.end();
+        self.done.wait_blocking(DROP_WAIT);
+    }
+}
+
+impl std::fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedStore").field("closed", &self.queue.is_closed()).finish_non_exhaustive()
+    }
+}

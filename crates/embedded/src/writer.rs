@@ -1,0 +1,194 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use norikv_core::{Durability, Result};
+
+use crate::{
+    history::History,
+    job::{Answer, Job, Reply, Work},
+    meta::Meta,
+    pending::Pending,
+    queue::Taken,
+    shared::Shared,
+    stage::{Group, Staged},
+    sweep::Sweeper,
+};
+
+/// Until when what was acknowledged from memory is to be on its way to the disk.
+const SYNC_AFTER: Duration = Duration::from_millis(50);
+
+/// The one that writes.
+///
+/// It takes all the writes that wait, stages them one after the other, commits them together, publishes the
+/// revision they end at, and answers them. Writes that come meanwhile form the next group, so a lone write
+/// waits for nobody and many share one sync.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    durable: bool,
+    /// The newest revision that is committed.
+    revision: u64,
+    sweeper: Sweeper,
+    history: History,
+    /// Since when something is committed that is not on disk.
+    unsynced_since: Option<Instant>,
+    jobs: Vec<Job>,
+    answers: Vec<(Answer, Option<Pending>)>,
+    compactions: Vec<Reply<()>>,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self> {
+        let revision = shared.published();
+        Ok(Self {
+            durable: !shared.engine.in_memory() && shared.settings.durability != Durability::Relaxed,
+            revision,
+            sweeper: Sweeper::new(&*shared.engine)?,
+            history: History::new(&shared)?,
+            shared,
+            unsynced_since: None,
+            jobs: Vec::new(),
+            answers: Vec::new(),
+            compactions: Vec::new(),
+        })
+    }
+
+    /// Writes until the queue is closed and empty, then puts everything on disk.
+    pub(crate) fn run(mut self) {
+        loop {
+            let wake_at = self.wake_at();
+            let taken = self.shared.queue.take(&mut self.jobs, wake_at);
+            if taken == Taken::Closed {
+                break;
+            }
+            self.group();
+            self.sync_if_due();
+        }
+        self.finish();
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let deadline = self.sweeper.due_in(&self.shared.clock).map(|left| Instant::now() + left);
+        let history = self.history.due_in(&self.shared, self.revision).map(|left| Instant::now() + left);
+        let sync = self.unsynced_since.map(|since| since + SYNC_AFTER);
+        [deadline, history, sync].into_iter().flatten().min()
+    }
+
+    fn group(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut group = Group::new(&shared, self.revision);
+        self.sweeper.sweep(&mut group);
+        for job in std::mem::take(&mut self.jobs) {
+            self.stage(&mut group, job);
+        }
+        let floor = self.history.advance(&shared, &mut group);
+        let result = self.commit(group.finish(), floor);
+        if let Err(error) = &result {
+            tracing::error!(%error, "a group of writes failed");
+            self.sweeper.stop();
+            self.history.stop();
+        }
+        self.answer(&result);
+    }
+
+    fn stage(&mut self, group: &mut Group<'_>, job: Job) {
+        if job.is_abandoned() {
+            return;
+        }
+        let answer = match job.work {
+            Work::Put(put, reply) => Answer::Put(reply, group.put(&put)),
+            Work::Delete(delete, reply) => Answer::Delete(reply, group.delete(&delete)),
+            Work::DeleteRange(delete, reply) => Answer::DeleteRange(reply, group.delete_range(&delete)),
+            Work::Barrier(reply) => Answer::Barrier(reply, Ok(group.revision())),
+            Work::Compact(to, reply) => {
+                self.history.ask(to);
+                self.compactions.push(reply);
+                return;
+            }
+        };
+        self.answers.push((answer, job.pending));
+    }
+
+    /// Commits a group and publishes it, or leaves everything as it was.
+    fn commit(&mut self, staged: Staged, floor: Option<u64>) -> Result<()> {
+        let shared = &*self.shared;
+        if staged.batch.is_empty() {
+            return Ok(());
+        }
+        shared.begin(staged.revision);
+        // What lies below the floor may go for good, so the floor must not come back after a crash.
+        let durable = self.durable || floor.is_some();
+        shared.engine.commit(staged.batch, durable)?;
+        if let Some(floor) = floor {
+            self.history.forget(&self.shared, floor);
+        }
+        if !shared.engine.in_memory() {
+            for (key, record) in &staged.entries {
+                shared.rows.write(key, record.as_ref());
+            }
+        }
+        self.revision = staged.revision;
+        shared.publish(staged.revision);
+        self.sweeper.set(staged.deadline);
+        self.history.committed(staged.revision, staged.time);
+        if durable {
+            self.unsynced_since = None;
+            shared.note_synced(self.revision);
+        } else if !shared.engine.in_memory() {
+            self.unsynced_since.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, result: &Result<()>) {
+        for (answer, pending) in self.answers.drain(..) {
+            // Before the answer: who has it may read at once.
+            drop(pending);
+            match (result, answer) {
+                (Ok(()), answer) => answer.send(),
+                // A read that waited for writes does not fail with them.
+                (Err(_), Answer::Barrier(reply, _)) => Answer::Barrier(reply, Ok(self.revision)).send(),
+                (Err(error), answer) => answer.failed(error).send(),
+            }
+        }
+        for reply in self.compactions.drain(..) {
+            drop(reply.send(result.clone()));
+        }
+    }
+
+    fn sync_if_due(&mut self) {
+        if self.unsynced_since.is_some_and(|since| since.elapsed() >= SYNC_AFTER) {
+            self.sync();
+        }
+    }
+
+    fn sync(&mut self) {
+        if self.unsynced_since.take().is_none() {
+            return;
+        }
+        match self.shared.engine.sync() {
+            Ok(()) => self.shared.note_synced(self.revision),
+            Err(error) => {
+                tracing::error!(%error, "acknowledged writes could not be put on disk");
+                self.sweeper.stop();
+                self.history.stop();
+            }
+        }
+    }
+
+    fn finish(mut self) {
+        self.sync();
+        if !self.shared.engine.in_memory() {
+            let meta = Meta {
+                term: self.shared.term,
+                revision: self.revision,
+                floor: self.shared.floor(),
+                time: self.shared.clock.now(),
+            };
+            if let Err(error) = self.shared.engine.commit(vec![meta.op()], true) {
+                tracing::debug!(%error, "the clock was not recorded at close");
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What the tests of the store share.
+#![allow(dead_code)] // Each test file is a crate of its own and uses some of it.
+
+use bytes::Bytes;
+use norikv_core::Call;
+use norikv_embedded::{EmbeddedStore, Settings};
+use tempfile::TempDir;
+
+pub(crate) fn call() -> Call {
+    Call::with_timeout(std::time::Duration::from_secs(60))
+}
+
+pub(crate) fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// Relaxed, since most tests do not need the disk to be waited for.
+pub(crate) fn settings() -> Settings {
+    Settings { durability: norikv_core::Durability::Relaxed, ..Settings::default() }
+}
+
+/// A store in memory; one on disk; and one on disk that keeps nothing in memory.
+pub(crate) fn both(settings: Settings) -> Vec<(EmbeddedStore, Option<TempDir>)> {
+    let mut stores = vec![(EmbeddedStore::memory(settings.clone()).unwrap(), None)];
+    for cache_bytes in [settings.cache_bytes, 0] {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings { cache_bytes, ..settings.clone() };
+        stores.push((EmbeddedStore::open(directory.path(), settings).unwrap(), Some(directory)));
+    }
+    stores
+}
