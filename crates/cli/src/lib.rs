@@ -1,0 +1,12 @@
+//! The `norikv` command as a library, so that a Node process can run it as well as the binary.
+//!
+//! [`main_with`] takes the arguments and answers the exit code; it never ends the process itself.
+
+mod args;
+mod log;
+mod open;
+mod run;
+mod serve;
+mod signals;
+
+pub use run::main_with;

@@ -1,0 +1,75 @@
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use clap::{Parser, error::ErrorKind};
+use norikv_core::{Error, Result};
+
+use crate::{
+    args::{Cli, Command},
+    log,
+    serve::serve,
+};
+
+/// The exit code of a command that failed.
+const FAILED: i32 = 1;
+/// The exit code of a command that was not understood.
+const MISUSED: i32 = 2;
+/// How long what still runs in the background may take once the command is done.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the command with its arguments, the first of which is its own name, and answers its exit code: 0 done,
+/// 1 failed, 2 not understood.
+///
+/// It blocks until the command is done, on a runtime of its own, and neither panics nor ends the process.
+#[must_use]
+pub fn main_with(args: Vec<String>) -> i32 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    match run(&cli) {
+        Ok(()) => 0,
+        Err(error) => {
+            complain(error.message());
+            FAILED
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let Command::Serve(args) = &cli.command;
+    log::start(args.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("norikv")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal(format!("cannot start threads: {error}")).caused_by(error))?;
+    let done = runtime.block_on(serve(args));
+    // After a second signal something may still hang; the caller's exit is not to wait for it.
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    done
+}
+
+fn refuse(error: &clap::Error) -> i32 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = write!(io::stdout(), "{error}");
+            0
+        }
+        _ => {
+            // The first paragraph says what is wrong; the rest is a tutorial.
+            let text = error.to_string();
+            let first = text.split("\n\n").next().unwrap_or(&text);
+            let line = first.trim_start_matches("error:").split_whitespace().collect::<Vec<_>>().join(" ");
+            complain(&format!("{line}; see norikv --help and norikv serve --help"));
+            MISUSED
+        }
+    }
+}
+
+/// One line to stderr. If that is closed, there is nobody to tell.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "norikv: {message}");
+}
