@@ -182,3 +182,23 @@ async fn ten_thousand_calls_at_once_on_one_connection_are_all_answered() {
         }
     }
 }
+
+#[tokio::test]
+async fn ten_thousand_calls_cancelled_at_once_cost_only_themselves() {
+    let (server, store) = serve(settings()).await;
+    let client = Client::connect(server.local_addr()).await;
+    for _ in 0..3 {
+        let calls: Vec<_> = (0..10_000)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.put(put("held", "v")).await })
+            })
+            .collect();
+        store.until_held(settings().max_concurrent_streams as usize).await;
+        for call in calls {
+            call.abort();
+        }
+        client.put(put("k", "v")).await.unwrap();
+    }
+    tokio::time::timeout(SOON, store.until_held(0)).await.unwrap();
+}
