@@ -13,5 +13,5 @@ pub mod frame;
 pub mod reply;
 mod session;
 
-pub use config::ClientConfig;
+pub use config::{ClientConfig, Target};
 pub use session::{Deliver, Environment, OpenStore, Session, Sleep};

@@ -1,0 +1,12 @@
+//! The Node binding: carries frames between JavaScript and `norikv-bridge`, and opens the stores that Node can
+//! have. `src/binding.ts` says what each function is for; `src/entry.node.ts` loads the result.
+
+// What `#[napi]` exports is reached from JavaScript, which the compiler cannot see, and the items that the macro
+// generates have no documentation.
+#![allow(missing_docs, unreachable_pub)]
+
+mod client;
+mod open;
+mod placement;
+mod runtime;
+mod server;

@@ -1,0 +1,68 @@
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use norikv_bridge::{ClientConfig, Environment, OpenStore, Sleep, Target};
+use norikv_client::RemoteStore;
+use norikv_core::{Address, Error, ErrorKind, NodeAddress, Result, StoreRef};
+use norikv_embedded::{EmbeddedStore, Settings};
+
+/// Opens the stores that Node can have.
+pub(crate) struct NodeEnvironment(pub(crate) ClientConfig);
+
+impl Environment for NodeEnvironment {
+    fn open(&self) -> OpenStore {
+        let config = self.0.clone();
+        Box::pin(async move {
+            let settings = settings(&config);
+            match config.target.clone() {
+                Target::Address(Address::Memory) => embedded(None, settings).await,
+                Target::Address(Address::File(path)) => embedded(Some(path.into()), settings).await,
+                Target::Address(Address::Node(node)) => remote(vec![node], &config),
+                Target::Address(Address::Etcd(address)) => Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("this version of NoriKV cannot reach {address}: it has no etcd clusters; use a file: store or NoriKV servers"),
+                )),
+                Target::Nodes(nodes) => remote(nodes, &config),
+            }
+        })
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+fn settings(config: &ClientConfig) -> Settings {
+    let defaults = Settings::default();
+    Settings {
+        durability: config.durability,
+        max_value_bytes: config.max_value_bytes.unwrap_or(defaults.max_value_bytes),
+        history: config.history.unwrap_or(defaults.history),
+        history_revisions: config.history_revisions.unwrap_or(defaults.history_revisions),
+        idempotency_window: config.idempotency_window.unwrap_or(defaults.idempotency_window),
+        ..defaults
+    }
+}
+
+/// Opens an embedded store, in memory or in a directory, away from the threads that must not block.
+pub(crate) async fn embedded(directory: Option<PathBuf>, settings: Settings) -> Result<StoreRef> {
+    let open = move || match directory {
+        Some(directory) => EmbeddedStore::open(&directory, settings),
+        None => EmbeddedStore::memory(settings),
+    };
+    let store = tokio::task::spawn_blocking(open)
+        .await
+        .map_err(|error| Error::internal("opening the store was interrupted").caused_by(error))??;
+    Ok(Arc::new(store))
+}
+
+fn remote(nodes: Vec<NodeAddress>, config: &ClientConfig) -> Result<StoreRef> {
+    let store = RemoteStore::http2(norikv_client::Settings {
+        total_shards: config.total_shards,
+        retry: config.retry,
+        watch_cluster: config.watch_cluster,
+        max_connections_per_node: config.max_connections_per_node,
+        token: config.token.clone(),
+        ..norikv_client::Settings::for_nodes(nodes)
+    })?;
+    Ok(Arc::new(store))
+}
