@@ -44,7 +44,7 @@ impl<'a, T: Transport> Attempts<'a, T> {
     pub(crate) async fn failed(&mut self, failed: Failed, node: usize) -> Result<()> {
         self.core.check_open()?;
         let reach = failed.reach();
-        let error = failed.into_error();
+        let error = self.timed(failed.into_error());
         self.doubt |= self.write && matches!(reach, Reach::Lost | Reach::Unclear);
         if error.kind() == ErrorKind::NotLeader && self.redirect(&error, node) {
             self.core.retried.fetch_add(1, Ordering::Relaxed);
@@ -60,6 +60,15 @@ impl<'a, T: Transport> Attempts<'a, T> {
         self.tries = self.tries.wrapping_add(1);
         self.core.retried.fetch_add(1, Ordering::Relaxed);
         self.core.sleep(delay).await
+    }
+
+    /// A deadline that passed at the server is the call's own, and says how long it was.
+    fn timed(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::DeadlineExceeded || error.field(FieldName::TimeoutMs).is_some() {
+            return error;
+        }
+        let own = self.call.deadline_exceeded();
+        error.fields().iter().fold(own, |own, (name, value)| own.with(*name, value.clone())).caused_by(error)
     }
 
     /// Follows the hint of a node that does not lead the key's shard.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use norikv_core::{Call, Error, NodeAddress, Result};
+use norikv_core::{Call, Error, ErrorKind, NodeAddress, Result};
 use norikv_proto::ext::{BatchOp, batch_result::Result as Answer};
 use prost::Message;
 use tokio::sync::oneshot;
@@ -20,6 +20,9 @@ use crate::{
     node::Node,
     transport::{Link, Reach, Transport},
 };
+
+/// How often one call may find out that its node takes no batches: once for each of a few new connections.
+const MAX_AGAINS: u32 = 4;
 
 /// A call on one key, and where it is in its attempts.
 pub(crate) struct KeyCall {
@@ -46,6 +49,7 @@ pub(crate) async fn on_key<T: Transport>(
     let mut attempts = Attempts::new(core, call, of.hash, of.write, of.repeatable);
     let size = size_of(&body);
     let mut place = None;
+    let mut agains = 0;
     let result = loop {
         let at = place.take().ok_or((of.hash, of.write));
         let waiting = match core.submit(body, size, call.deadline(), attempts.tries, at) {
@@ -64,6 +68,10 @@ pub(crate) async fn on_key<T: Transport>(
             End::Answer(answer) => break Ok(answer),
             End::Closed => break Err(Error::closed("the client")),
             End::Again(kept) => {
+                agains += 1;
+                if agains > MAX_AGAINS {
+                    break Err(attempts.last(restless(), Reach::Answered));
+                }
                 place = Some(kept);
                 continue;
             }
@@ -87,10 +95,19 @@ pub(crate) async fn on_key<T: Transport>(
     Ended { result, body, doubt: attempts.in_doubt() }
 }
 
+fn restless() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the server closes its connection after every answer, so that what it takes cannot be learnt; see what stands between client and server",
+    )
+}
+
 /// What a call that is about no single key asks of a server.
 pub(crate) struct AnyCall {
     pub(crate) method: &'static str,
     pub(crate) message: Bytes,
+    /// The hash of the key whose leader is to answer; 0 if any node may.
+    pub(crate) hash: u64,
     /// What the server would have to be able to do, for the error of one that cannot.
     pub(crate) what: &'static str,
     pub(crate) write: bool,
@@ -104,9 +121,9 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
 ) -> Result<M> {
     core.check_open()?;
     core.start();
-    let mut attempts = Attempts::new(core, call, 0, ask.write, !ask.write);
+    let mut attempts = Attempts::new(core, call, ask.hash, ask.write, !ask.write);
     loop {
-        let Some(node) = core.with(|state| state.router.pick(attempts.tries)) else {
+        let Some(node) = core.with(|state| state.router.pick(ask.hash, attempts.tries)) else {
             return Err(Error::closed("the client"));
         };
         let answer = node.link.unary(ask.method, ask.message.clone(), Some(call.remaining())).await;

@@ -202,6 +202,7 @@ async fn read_at<T: Transport>(
     let ask = AnyCall {
         method: RANGE,
         message: request.encode_to_vec().into(),
+        hash: xxhash64(key),
         what: "read at an old version",
         write: false,
     };

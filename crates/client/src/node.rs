@@ -90,11 +90,10 @@ impl<T: Transport> NodeState<T> {
         [&self.reads, &self.writes].iter().all(|queue| queue.ops.is_empty() && queue.carriers == 0)
     }
 
-    /// What the server takes; forgotten when the connection is another one.
+    /// What the server takes; forgotten when the connection is gone or is another one, for so may the server be.
     pub(crate) fn mode(&mut self) -> Mode {
         let generation = self.node.link.generation();
-        if generation != self.learnt {
-            // The first connection is made by the call that asks, so there is nothing yet to forget.
+        if generation != self.learnt || self.node.link.connections() == 0 {
             self.learnt = generation;
             self.mode = Mode::Unknown;
             self.limits = None;

@@ -60,8 +60,13 @@ impl<T: Transport> RemoteStore<T> {
             version: version.map(v1::Version::from),
             consistency: consistency_to_wire(consistency).to_owned(),
         };
-        let ask =
-            AnyCall { method: RANGE, message: request.encode_to_vec().into(), what: does, write: false };
+        let ask = AnyCall {
+            method: RANGE,
+            message: request.encode_to_vec().into(),
+            hash: 0,
+            what: does,
+            write: false,
+        };
         on_any(&self.core, ask, call).await
     }
 
@@ -221,6 +226,7 @@ impl<T: Transport> Store for RemoteStore<T> {
         let ask = AnyCall {
             method: DELETE_RANGE,
             message: message.encode_to_vec().into(),
+            hash: 0,
             what: "delete a range",
             write: true,
         };
@@ -261,6 +267,7 @@ impl<T: Transport> Store for RemoteStore<T> {
         let ask = AnyCall {
             method: STATUS,
             message: ext::StatusRequest {}.encode_to_vec().into(),
+            hash: 0,
             what: "tell its status",
             write: false,
         };

@@ -227,9 +227,9 @@ impl<T: Transport> Router<T> {
         }
     }
 
-    /// The nodes to ask for the view, in turn.
-    pub(crate) fn pick(&mut self, turn: u32) -> Option<Arc<Node<T::Link>>> {
-        let index = self.route(0, turn);
+    /// The node for a call that takes no part in the order of its key.
+    pub(crate) fn pick(&mut self, hash: u64, tries: u32) -> Option<Arc<Node<T::Link>>> {
+        let index = self.route(hash, tries);
         self.node(index).map(|state| Arc::clone(&state.node))
     }
 }

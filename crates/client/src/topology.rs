@@ -32,7 +32,7 @@ pub(crate) async fn follow<T: Transport>(core: Arc<Core<T>>) {
     let mut failures = 0_u32;
     let mut turn = 0_u32;
     while !core.is_closed() {
-        let Some(node) = core.with(|state| state.router.pick(turn)) else { return };
+        let Some(node) = core.with(|state| state.router.pick(0, turn)) else { return };
         let wait = match until_closed(&core, follow_at(&core, &node, &mut failures)).await {
             None => return,
             Some(End::NoView) => NO_VIEW,
