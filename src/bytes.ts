@@ -1,5 +1,6 @@
 import type { Key, Value } from '../index.js';
 import { InvalidArgumentError } from './errors.js';
+import { refusing } from './stack.js';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
@@ -16,17 +17,19 @@ export function bytesToString(bytes: Uint8Array): string {
 }
 
 export function keyToBytes(key: Key): Uint8Array {
-  const bytes = toBytes(key, 'a key');
-  if (bytes.length < 1 || bytes.length > MAX_KEY_BYTES) {
-    throw new InvalidArgumentError(
-      `a key has 1 to ${MAX_KEY_BYTES} bytes; this one has ${bytes.length}`,
-    );
-  }
-  return bytes;
+  return refusing(keyToBytes, () => {
+    const bytes = toBytes(key, 'a key');
+    if (bytes.length < 1 || bytes.length > MAX_KEY_BYTES) {
+      throw new InvalidArgumentError(
+        `a key has 1 to ${MAX_KEY_BYTES} bytes; this one has ${bytes.length}`,
+      );
+    }
+    return bytes;
+  });
 }
 
 export function valueToBytes(value: Value): Uint8Array {
-  return toBytes(value, 'a value');
+  return refusing(valueToBytes, () => toBytes(value, 'a value'));
 }
 
 /**
@@ -47,5 +50,5 @@ export function describe(value: unknown): string {
   if (typeof value === 'object') return Object.prototype.toString.call(value);
   if (typeof value === 'string') return `the string ${JSON.stringify(value.slice(0, 64))}`;
   if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`;
-  return `the ${typeof value} ${String(value)}`;
+  return `the ${typeof value} ${String(value as number)}`;
 }

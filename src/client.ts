@@ -18,21 +18,22 @@ import type {
   Value,
 } from '../index.js';
 import { binding } from './binding.js';
-import { toBytes } from './bytes.js';
+import { describe, toBytes } from './bytes.js';
 import { clusterViewOf, statsOf, statusOf } from './cluster.js';
-import { configJson } from './config.js';
+import { configJson, timeoutOf } from './config.js';
 import { consistencyNumber } from './consistency.js';
 import { Entry } from './entry.js';
 import { InternalError, InvalidArgumentError, KeyNotFoundError } from './errors.js';
-import { Failure, cutStack } from './failure.js';
-import type { Caller } from './failure.js';
+import { Failure } from './failure.js';
 import { Op } from './frame.js';
 import { writePut, writeDelete } from './write.js';
 import { writeRange } from './range.js';
 import { Json, VersionAndEntry } from './reply.js';
 import type { Reply } from './reply.js';
 import { Scan } from './scan.js';
-import { Session, ownKey } from './session.js';
+import { Session, checkOptions, ownKey, ownKeys } from './session.js';
+import { cutStack, refusing } from './stack.js';
+import type { Caller } from './stack.js';
 import { update } from './update.js';
 import { Version } from './version.js';
 
@@ -41,16 +42,17 @@ export class NoriKVClient implements PublicClient {
   readonly #session: Session;
   /** The namespace, for a client of a part of the store. */
   readonly #prefix: Uint8Array | undefined;
-  #connected = false;
 
   constructor(config: string | ClientConfig) {
     const part: unknown = config;
     if (part instanceof Part) {
       this.#session = part.session;
       this.#prefix = part.prefix;
-      this.#connected = true;
     } else {
-      this.#session = new Session(binding(), configJson(config), NoriKVClient);
+      this.#session = refusing(
+        NoriKVClient,
+        () => new Session(binding(), configJson(config), timeoutOf(config)),
+      );
     }
   }
 
@@ -72,12 +74,10 @@ export class NoriKVClient implements PublicClient {
   async #connect(options: CallOptions | undefined, caller: Caller): Promise<void> {
     const reply = await this.#call(caller, { op: Op.connect, options });
     if (reply !== undefined) throw unexpected('connect');
-    this.#connected = true;
   }
 
   async close(): Promise<void> {
     if (this.#prefix !== undefined) return;
-    this.#connected = false;
     const reply = await this.#session.close();
     if (reply instanceof Failure) throw reply.toError(NoriKVClient.prototype.close);
   }
@@ -87,7 +87,7 @@ export class NoriKVClient implements PublicClient {
   }
 
   isConnected(): boolean {
-    return this.#connected && !this.#session.closed;
+    return this.#session.connected;
   }
 
   async get(key: Key, options?: GetOptions): Promise<Entry> {
@@ -109,14 +109,11 @@ export class NoriKVClient implements PublicClient {
   }
 
   async getMany(keys: readonly Key[], options?: GetOptions): Promise<(Entry | null)[]> {
-    const given: unknown = keys;
-    if (!Array.isArray(given)) throw new InvalidArgumentError('getMany takes an array of keys');
-    const reply = await this.#call(NoriKVClient.prototype.getMany, {
+    const caller = NoriKVClient.prototype.getMany;
+    const reply = await this.#call(caller, {
       op: Op.getMany,
       options,
-      asked: keys.map((key) =>
-        typeof key === 'string' ? key : new Uint8Array(toBytes(key, 'a key')),
-      ),
+      asked: refusing(caller, () => ownKeys(keys)),
       write: (frame) => {
         frame.u8(consistencyNumber(options?.consistency));
         frame.u32(keys.length);
@@ -139,11 +136,12 @@ export class NoriKVClient implements PublicClient {
   ): Promise<Version>;
   put(key: Key, value: Value, options?: PutOptions): Promise<Version | PutResult>;
   async put(key: Key, value: Value, options?: PutOptions): Promise<Version | PutResult> {
-    const reply = await this.#call(NoriKVClient.prototype.put, {
+    const caller = NoriKVClient.prototype.put;
+    const reply = await this.#call(caller, {
       op: Op.put,
       writes: true,
       options,
-      asked: options?.prevEntry === true && typeof key !== 'string' ? ownKey(key) : key,
+      asked: options?.prevEntry === true ? refusing(caller, () => ownKey(key)) : key,
       write: (frame) => {
         writePut(frame, key, value, options);
       },
@@ -201,19 +199,21 @@ export class NoriKVClient implements PublicClient {
     fn: (current: PublicEntry | null) => Value | undefined | Promise<Value | undefined>,
     options: UpdateOptions = {},
   ): Promise<Version | null> {
-    return update(this, key, fn, options);
+    return update(this, key, fn, options, this.#session.timeoutMs);
   }
 
   namespace(prefix: Key): NoriKVClient {
-    const inner = toBytes(prefix, 'a namespace');
+    const inner = refusing(NoriKVClient.prototype.namespace, () => toBytes(prefix, 'a namespace'));
     const outer = this.#prefix ?? new Uint8Array();
     const whole = new Uint8Array(outer.length + inner.length);
     whole.set(outer);
     whole.set(inner, outer.length);
     if (inner.length === 0 || whole.length >= MAX_PREFIX_BYTES) {
-      throw new InvalidArgumentError(
+      const error = new InvalidArgumentError(
         `a namespace has 1 to ${MAX_PREFIX_BYTES - 1} bytes; this one has ${whole.length}`,
       );
+      cutStack(error, NoriKVClient.prototype.namespace);
+      throw error;
     }
     return Part.of(this.#session, whole);
   }
@@ -234,8 +234,14 @@ export class NoriKVClient implements PublicClient {
   }
 
   onTopologyChange(listener: (view: ClusterView) => void): () => void {
-    return this.#session.stream(Op.watchCluster, (reply) => {
-      if (reply instanceof Json) listener(clusterViewOf(reply.text));
+    return refusing(NoriKVClient.prototype.onTopologyChange, () => {
+      const given: unknown = listener;
+      if (typeof given !== 'function') {
+        throw new InvalidArgumentError(`a listener is a function; got ${describe(given)}`);
+      }
+      return this.#session.stream(Op.watchCluster, (reply) => {
+        if (reply instanceof Json) listener(clusterViewOf(reply.text));
+      });
     });
   }
 
@@ -245,13 +251,20 @@ export class NoriKVClient implements PublicClient {
     key: Key,
     options: GetOptions | undefined,
   ): Entry | typeof MISSING | undefined {
-    let consistency = 0;
-    if (options !== undefined) {
-      // What must be watched goes the way of the frames.
-      if (options.signal !== undefined || options.timeoutMs !== undefined) return undefined;
-      consistency = consistencyNumber(options.consistency);
+    let reply: Reply;
+    try {
+      let consistency = 0;
+      if (options !== undefined) {
+        checkOptions(options);
+        // What must be watched goes the way of the frames.
+        if (options.signal !== undefined || options.timeoutMs !== undefined) return undefined;
+        consistency = consistencyNumber(options.consistency);
+      }
+      reply = this.#session.getNow(key, this.#prefix, consistency);
+    } catch (error) {
+      if (error instanceof Error) cutStack(error, caller);
+      throw error;
     }
-    const reply = this.#session.getNow(key, this.#prefix, consistency);
     if (reply === undefined) return undefined;
     if (reply instanceof Entry) return reply;
     if (reply === null) return MISSING;
@@ -267,7 +280,7 @@ export class NoriKVClient implements PublicClient {
     const reply = await this.#call(caller, {
       op: Op.get,
       options,
-      asked: ownKey(key),
+      asked: refusing(caller, () => ownKey(key)),
       write: (frame) => {
         frame.u8(consistencyNumber(options?.consistency));
         frame.data(key, 'a key');
@@ -283,9 +296,16 @@ export class NoriKVClient implements PublicClient {
     caller: Caller,
     request: Omit<Parameters<Session['call']>[0], 'prefix'>,
   ): Promise<Exclude<Reply, Failure>> {
-    const reply = await this.#session.call({ ...request, prefix: this.#prefix });
+    let made: Promise<Reply>;
+    try {
+      made = this.#session.call({ ...request, prefix: this.#prefix });
+    } catch (error) {
+      if (error instanceof Error) cutStack(error, caller);
+      throw error;
+    }
+    const reply = await made;
     if (reply instanceof Failure) throw reply.toError(caller);
-    if (!this.#connected) this.#connected = true;
+    this.#session.connected = true;
     return reply;
   }
 }

@@ -27,6 +27,8 @@ import {
   VersionMismatchError,
 } from './errors.js';
 import type { NoriKVError } from './errors.js';
+import { cutStack } from './stack.js';
+import type { Caller } from './stack.js';
 import { Version } from './version.js';
 
 /** A field of an error, as it crosses from the core. */
@@ -45,9 +47,6 @@ const FIELD = {
   outcome: 9,
   compactVersion: 10,
 } as const;
-
-/** Any function: where an error's stack is cut off. */
-export type Caller = (...args: never[]) => unknown;
 
 /** A failed call as it crosses from the core: data, which becomes an error where the caller's stack is at hand. */
 export class Failure {
@@ -187,15 +186,3 @@ export class Failure {
 }
 
 const CANCELLED = 11;
-
-/**
- * Begins an error's stack where `caller` was called: our own frames tell the reader nothing.
- *
- * Called from `caller`, before or after its first `await`: the frames left are the caller's own, those of `await`
- * included. A caller that does not await (`.then(…)`) has none by then; the stack then keeps ours.
- */
-export function cutStack(error: Error, caller: Caller): void {
-  const whole = error.stack;
-  Error.captureStackTrace(error, caller);
-  if (error.stack?.includes('\n    at ') !== true && whole !== undefined) error.stack = whole;
-}

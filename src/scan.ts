@@ -6,8 +6,13 @@ import { Failure } from './failure.js';
 import { Op } from './frame.js';
 import { KEYS_ONLY, REVERSE, writeRange } from './range.js';
 import { Page } from './reply.js';
+import type { Reply } from './reply.js';
+import { checkOptions } from './session.js';
 import type { Session } from './session.js';
+import { refusing } from './stack.js';
+import type { Caller } from './stack.js';
 import type { Version } from './version.js';
+import { checkType } from './write.js';
 
 /** Where a scan goes on: after which key, at which version, and how many entries are still wanted. */
 interface Rest {
@@ -40,25 +45,34 @@ export class Scan implements PublicScan {
     return entries;
   }
 
-  async *#pages(caller: (...args: never[]) => unknown): AsyncGenerator<Page, void, undefined> {
+  async *#pages(caller: Caller): AsyncGenerator<Page, void, undefined> {
     let rest: Rest | undefined;
     do {
-      const reply = await this.#page(rest);
+      const reply = await this.#page(rest, caller);
       if (reply instanceof Failure) throw reply.toError(caller);
       yield reply;
       rest = this.#after(reply, rest?.limit ?? this.#options.limit ?? 0);
     } while (rest !== undefined);
   }
 
-  async #page(rest: Rest | undefined): Promise<Page | Failure> {
+  async #page(rest: Rest | undefined, caller: Caller): Promise<Page | Failure> {
+    const reply = await refusing(caller, () => this.#ask(rest));
+    if (reply instanceof Page || reply instanceof Failure) return reply;
+    throw new InternalError('the core answered a scan with something else');
+  }
+
+  #ask(rest: Rest | undefined): Promise<Reply> {
     const options = this.#options;
-    const limit = rest?.limit ?? options.limit ?? 0;
+    checkOptions(options);
+    checkType(options.reverse, 'boolean', 'reverse');
+    checkType(options.keysOnly, 'boolean', 'keysOnly');
+    const { limit = 0 } = rest ?? options;
     if (!Number.isSafeInteger(limit) || limit < 0) {
       throw new InvalidArgumentError(
         `limit is a whole number from 0 (no limit); got ${String(limit)}`,
       );
     }
-    const reply = await this.#session.call({
+    return this.#session.call({
       op: Op.scan,
       options,
       prefix: this.#prefix,
@@ -77,8 +91,6 @@ export class Scan implements PublicScan {
         );
       },
     });
-    if (reply instanceof Page || reply instanceof Failure) return reply;
-    throw new InternalError('the core answered a scan with something else');
   }
 
   #after(page: Page, limit: number): Rest | undefined {

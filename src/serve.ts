@@ -1,18 +1,23 @@
 import type { Server, ServerOptions } from '../server.js';
 import { nodeBinding } from './binding.js';
 import { describe } from './bytes.js';
+import { settingsJson } from './config.js';
 import { InvalidArgumentError } from './errors.js';
-import { cutStack } from './failure.js';
 import type { NoriKVError } from './errors.js';
 import { ReplyReader } from './reply.js';
+import { cutStack } from './stack.js';
 
 /** Starts a server in this process. The core judges the options. */
 export async function startServer(options: ServerOptions): Promise<Server> {
   const given: unknown = options;
   if (typeof given !== 'object' || given === null) {
-    throw new InvalidArgumentError(`a server takes { store, listen }; got ${describe(given)}`);
+    const error = new InvalidArgumentError(
+      `a server takes { store, listen }; got ${describe(given)}`,
+    );
+    cutStack(error, startServer);
+    throw error;
   }
-  const started = await nodeBinding().startServer(JSON.stringify(options));
+  const started = await nodeBinding().startServer(settingsJson(options));
   if (started instanceof Uint8Array) throw errorOf(started);
   const { id, address } = started;
   let stopped: Promise<void> | undefined;

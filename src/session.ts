@@ -1,6 +1,6 @@
 import type { CallOptions } from '../index.js';
 import type { Binding } from './binding.js';
-import { toBytes } from './bytes.js';
+import { describe, toBytes } from './bytes.js';
 import { ClosedError, InvalidArgumentError, ResourceExhaustedError } from './errors.js';
 import { Failure } from './failure.js';
 import { FrameWriter, Op, checkTimeout, writeUtf8 } from './frame.js';
@@ -52,20 +52,33 @@ export class Session {
   #writes = 0;
   #flushing = false;
   #held = false;
+  #connected = false;
   #closed: Promise<Reply> | undefined;
 
-  /** @throws the error of a wrong configuration, with a stack that begins where `caller` was called. */
-  constructor(binding: Binding, config: string, caller: new (...args: never[]) => unknown) {
+  /** @throws the error of a wrong configuration. */
+  constructor(
+    binding: Binding,
+    config: string,
+    /** How long a call may take unless it says otherwise. */
+    readonly timeoutMs: number,
+  ) {
     this.#binding = binding;
     const client = binding.createClient(config, this.#page, (replies) => {
       this.#deliver(replies);
     });
     if (typeof client !== 'number') {
-      const error = new ReplyReader(client).failure().toError(() => undefined);
-      Error.captureStackTrace(error, caller);
-      throw error;
+      throw new ReplyReader(client).failure().toError(Session);
     }
     this.#client = client;
+  }
+
+  /** Whether a call was answered by the store, and the session is not closed. */
+  get connected(): boolean {
+    return this.#connected && !this.closed;
+  }
+
+  set connected(connected: boolean) {
+    this.#connected = connected;
   }
 
   get closed(): boolean {
@@ -86,6 +99,7 @@ export class Session {
    * Not while a write is under way: a read made after it must not overtake it.
    */
   getNow(key: string | Uint8Array, prefix: Uint8Array | undefined, consistency: number): Reply {
+    if (typeof key !== 'string') toBytes(key, 'a key');
     if (this.#writes > 0 || this.closed || key.length > MAX_PAGE_KEY) return undefined;
     const prefixLength = prefix === undefined ? 0 : prefix.length;
     if (prefix !== undefined) this.#page.set(prefix);
@@ -93,9 +107,8 @@ export class Session {
     if (typeof key === 'string') {
       keyLength = writeUtf8(key, this.#page, prefixLength);
     } else {
-      const bytes = toBytes(key, 'a key');
-      this.#page.set(bytes, prefixLength);
-      keyLength = bytes.length;
+      this.#page.set(key, prefixLength);
+      keyLength = key.length;
     }
     const length = this.#binding.getNow(this.#client, prefixLength, keyLength, consistency);
     if (length > 0) return this.#pageReader.rewind().reply(ownKey(key));
@@ -105,12 +118,13 @@ export class Session {
 
   /** Makes a call. The promise resolves also with a failure; it rejects only for bad input found here. */
   call(request: Request): Promise<Reply> {
-    if (this.closed) throw new ClosedError('the client is closed; open a new one to make calls');
+    if (this.closed) throw closedError();
     return this.#send(request);
   }
 
   /** A call with more than one reply. `listener` is called with each, until the answered function is called. */
   stream(op: number, listener: (reply: Reply) => void): () => void {
+    if (this.closed) throw closedError();
     const id = this.#takeId();
     this.#streams.set(id, listener);
     this.#frame.begin(op, id, 0, undefined);
@@ -136,6 +150,7 @@ export class Session {
 
   #send(request: Request): Promise<Reply> {
     const { op, options, prefix, asked, write, writes = false } = request;
+    checkOptions(options);
     const signal = options?.signal;
     checkSignal(signal);
     const timeout = checkTimeout(options?.timeoutMs);
@@ -220,8 +235,12 @@ export class Session {
     if (last) {
       this.#streams.delete(id);
       this.#free.push(id);
+      return;
     }
-    if (!last) listener?.(reply);
+    // What a listener throws must not keep the other replies from their callers.
+    queueMicrotask(() => {
+      if (this.#streams.get(id) === listener) listener?.(reply);
+    });
   }
 
   #cancel(id: number): void {
@@ -260,7 +279,21 @@ interface Aborts {
 
 /** The key as the entry keeps it: bytes are copied, since the caller may change its own. */
 export function ownKey(key: string | Uint8Array): string | Uint8Array {
-  return typeof key === 'string' ? key : new Uint8Array(key);
+  return typeof key === 'string' ? key : new Uint8Array(toBytes(key, 'a key'));
+}
+
+/** The keys as their entries keep them. */
+export function ownKeys(keys: readonly (string | Uint8Array)[]): (string | Uint8Array)[] {
+  const given: unknown = keys;
+  if (!Array.isArray(given)) {
+    throw new InvalidArgumentError(`getMany takes an array of keys; got ${describe(given)}`);
+  }
+  // Not `map`, which leaves the holes of an array out.
+  return Array.from(keys, ownKey);
+}
+
+function closedError(): ClosedError {
+  return new ClosedError('the client is closed; open a new one to make calls');
 }
 
 /** The core's number for a cancelled call. */
@@ -269,6 +302,16 @@ const CANCELLED = 11;
 function cancelled(signal: AbortSignal): Failure {
   const message = 'the call was not made: its signal had fired';
   return new Failure(CANCELLED, message, new Map(), undefined).abortedBy(signal);
+}
+
+/** @throws InvalidArgumentError unless they are an object or left out. */
+export function checkOptions(options: object | undefined): void {
+  const given: unknown = options;
+  if (given !== undefined && (typeof given !== 'object' || given === null)) {
+    throw new InvalidArgumentError(
+      `options are an object, like { timeoutMs: 1000 }; got ${describe(given)}`,
+    );
+  }
 }
 
 function checkSignal(signal: AbortSignal | undefined): void {

@@ -1,19 +1,21 @@
 import type { Entry, Key, NoriKVClient, UpdateOptions, Value, Version } from '../index.js';
+import { describe } from './bytes.js';
 import {
   AlreadyExistsError,
   CancelledError,
+  DeadlineExceededError,
   InvalidArgumentError,
   RetryExhaustedError,
   VersionMismatchError,
 } from './errors.js';
-import { cutStack } from './failure.js';
 import { checkTimeout } from './frame.js';
+import { checkOptions } from './session.js';
+import { cutStack, refusing } from './stack.js';
+import { checkType } from './write.js';
 
 /** The longest first delay after a conflict, and the longest of all, in milliseconds. */
 const INITIAL_DELAY_MS = 1;
 const MAX_DELAY_MS = 100;
-/** How long an update may take unless it says otherwise, as any call. */
-const DEFAULT_TIMEOUT_MS = 5000;
 
 /**
  * The compare-and-set loop: reads, asks `fn`, writes if nobody wrote in between, and on a conflict backs off with
@@ -24,18 +26,22 @@ export async function update(
   key: Key,
   fn: (current: Entry | null) => Value | undefined | Promise<Value | undefined>,
   options: UpdateOptions,
+  clientTimeoutMs: number,
 ): Promise<Version | null> {
+  refusing(update, () => {
+    check(fn, options);
+  });
   const { signal, maxAttempts = Infinity, ttlMs } = options;
-  if (maxAttempts !== Infinity && (!Number.isSafeInteger(maxAttempts) || maxAttempts < 1)) {
-    throw new InvalidArgumentError(
-      `maxAttempts is a whole number from 1; got ${String(maxAttempts)}`,
-    );
-  }
-  const timeoutMs = checkTimeout(options.timeoutMs) || DEFAULT_TIMEOUT_MS;
+  const timeoutMs = options.timeoutMs ?? clientTimeoutMs;
   const deadline = performance.now() + timeoutMs;
   for (let attempt = 1; ; attempt++) {
     const left = (): number => Math.max(1, deadline - performance.now());
-    const current = await client.getOrNull(key, { signal, timeoutMs: left() });
+    let current: Entry | null;
+    try {
+      current = await client.getOrNull(key, { signal, timeoutMs: left() });
+    } catch (error) {
+      throw ours(error, timeoutMs);
+    }
     const value = await fn(current);
     if (value === undefined) return null;
     try {
@@ -44,7 +50,7 @@ export async function update(
       return await client.put(key, value, { ...precondition, ttlMs, signal, timeoutMs: left() });
     } catch (error) {
       if (!(error instanceof VersionMismatchError || error instanceof AlreadyExistsError)) {
-        throw error;
+        throw ours(error, timeoutMs);
       }
       const delay = Math.random() * Math.min(MAX_DELAY_MS, INITIAL_DELAY_MS * 2 ** (attempt - 1));
       if (attempt >= maxAttempts || performance.now() + delay >= deadline) {
@@ -56,9 +62,44 @@ export async function update(
         cutStack(exhausted, update);
         throw exhausted;
       }
-      await backOff(delay, signal);
+      try {
+        await backOff(delay, signal);
+      } catch (aborted) {
+        throw ours(aborted, timeoutMs);
+      }
     }
   }
+}
+
+function check(fn: unknown, options: UpdateOptions): void {
+  if (typeof fn !== 'function') {
+    throw new InvalidArgumentError(
+      `update takes a function from the entry, or null, to the new value; got ${describe(fn)}`,
+    );
+  }
+  checkOptions(options);
+  const { maxAttempts = Infinity } = options;
+  if (maxAttempts !== Infinity && (!Number.isSafeInteger(maxAttempts) || maxAttempts < 1)) {
+    throw new InvalidArgumentError(
+      `maxAttempts is a whole number from 1; got ${String(maxAttempts)}`,
+    );
+  }
+  checkTimeout(options.timeoutMs);
+  checkType(options.ttlMs, 'number', 'ttlMs');
+}
+
+/** The error of one of the update's calls, as the update's own: its time, and its caller's stack. */
+function ours(error: unknown, timeoutMs: number): unknown {
+  const own =
+    error instanceof DeadlineExceededError
+      ? new DeadlineExceededError(`the update was not done within its ${timeoutMs} ms`, {
+          timeoutMs,
+          outcome: error.outcome,
+          cause: error,
+        })
+      : error;
+  if (own instanceof Error) cutStack(own, update);
+  return own;
 }
 
 function backOff(ms: number, signal: AbortSignal | undefined): Promise<void> {

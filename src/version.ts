@@ -1,4 +1,6 @@
+import { describe } from './bytes.js';
 import { InvalidArgumentError } from './errors.js';
+import { cutStack, refusing } from './stack.js';
 
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 
@@ -9,9 +11,11 @@ export class Version {
 
   constructor(term: bigint, index: bigint) {
     if (!isU64(term) || !isU64(index)) {
-      throw new InvalidArgumentError(
-        `a version's term and index are bigints from 0 to 2^64 - 1; got ${String(term)} and ${String(index)}`,
+      const error = new InvalidArgumentError(
+        `a version's term and index are bigints from 0 to 2^64 - 1; got ${describe(term)} and ${describe(index)}`,
       );
+      cutStack(error, Version);
+      throw error;
     }
     this.term = term;
     this.index = index;
@@ -35,13 +39,16 @@ export class Version {
   }
 
   static parse(text: string): Version {
-    const parts = /^(\d{1,20})\.(\d{1,20})$/.exec(text);
+    const parts = typeof text === 'string' ? /^(\d{1,20})\.(\d{1,20})$/.exec(text) : null;
     if (parts?.[1] === undefined || parts[2] === undefined) {
-      throw new InvalidArgumentError(
-        `a version is written "term.index", like "1.42"; got ${JSON.stringify(text)}`,
+      const error = new InvalidArgumentError(
+        `a version is written "term.index", like "1.42"; got ${describe(text)}`,
       );
+      cutStack(error, Version.parse);
+      throw error;
     }
-    return new Version(BigInt(parts[1]), BigInt(parts[2]));
+    const [, term, index] = parts;
+    return refusing(Version.parse, () => new Version(BigInt(term), BigInt(index)));
   }
 }
 

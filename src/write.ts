@@ -65,7 +65,12 @@ export function writeDelete(
   if (idempotencyKey !== undefined) frame.text(idempotencyKey);
 }
 
-function checkType(value: unknown, type: 'number' | 'boolean' | 'string', name: string): void {
+/** @throws InvalidArgumentError unless it is of that type or left out. */
+export function checkType(
+  value: unknown,
+  type: 'number' | 'boolean' | 'string',
+  name: string,
+): void {
   if (value !== undefined && typeof value !== type) {
     throw new InvalidArgumentError(`${name} is a ${type}; got ${describe(value)}`);
   }
