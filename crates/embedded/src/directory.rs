@@ -7,7 +7,7 @@ use std::{
 use norikv_core::{Error, ErrorKind, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::engine::io_error;
+use crate::engine::{Synced, io_error};
 
 /// The newest format that this software reads and writes.
 const FORMAT: u32 = 1;
@@ -19,6 +19,8 @@ const LOCK_FILE: &str = "norikv.lock";
 const CREATING_FILE: &str = "norikv.creating";
 const SYNCED_FILE: &str = "norikv.synced";
 const DATA: &str = "data";
+/// The note of what is on disk: a revision u64, whether writes are relaxed u8, xxh3 of both u64.
+const NOTE_BYTES: usize = 17;
 
 /// The directory of a store on disk, locked for as long as this lives.
 ///
@@ -138,19 +140,29 @@ impl Directory {
     ///
     /// The note is not synced itself, so it may be older than the truth, never newer. After a crash of the
     /// process it is exact, which is how a journal that lost its end is found out.
-    pub(crate) fn note_synced(&self, revision: u64) -> std::io::Result<()> {
-        let mut note = [0; 16];
-        note[..8].copy_from_slice(&revision.to_le_bytes());
-        note[8..].copy_from_slice(&xxh3_64(&revision.to_le_bytes()).to_le_bytes());
+    pub(crate) fn note_synced(&self, synced: Synced) -> std::io::Result<()> {
+        let mut note = [0; NOTE_BYTES];
+        note[..8].copy_from_slice(&synced.revision.to_le_bytes());
+        note[8] = u8::from(synced.relaxed);
+        let sum = xxh3_64(&note[..9]);
+        note[9..].copy_from_slice(&sum.to_le_bytes());
         write_at_start(&self.synced, &note)
     }
 
-    /// The newest revision that was noted, if the note is whole.
-    pub(crate) fn synced(&self) -> Option<u64> {
-        let mut note = [0; 16];
+    /// The same, and on disk before this returns.
+    pub(crate) fn note_synced_durably(&self, synced: Synced) -> std::io::Result<()> {
+        self.note_synced(synced)?;
+        self.synced.sync_all()
+    }
+
+    /// What was noted, if the note is whole.
+    pub(crate) fn synced(&self) -> Option<Synced> {
+        let mut note = [0; NOTE_BYTES];
         read_at_start(&self.synced, &mut note).ok()?;
-        let (revision, sum) = note.split_at(8);
-        (xxh3_64(revision).to_le_bytes() == sum).then(|| revision.try_into().map(u64::from_le_bytes).ok())?
+        let (noted, sum) = note.split_last_chunk::<8>()?;
+        let (revision, relaxed) = noted.split_first_chunk::<8>()?;
+        let whole = xxh3_64(noted).to_le_bytes() == *sum;
+        whole.then_some(Synced { revision: u64::from_le_bytes(*revision), relaxed: relaxed == [1] })
     }
 }
 

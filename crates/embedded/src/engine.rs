@@ -34,6 +34,10 @@ pub(crate) struct Op {
 /// The bounds of a scan.
 pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
+/// Rows from this size on are shared, not copied. Below it a copy costs less than to count a reference in
+/// memory that is not at hand.
+pub(crate) const SHARE_FROM: usize = 2_048;
+
 /// A value that a scan shows: shared where the engine holds it in a buffer of its own, borrowed where the
 /// buffer holds more than the value, which a shared slice would keep alive.
 #[derive(Clone, Copy)]
@@ -45,8 +49,8 @@ pub(crate) enum Cell<'a> {
 impl Cell<'_> {
     pub(crate) fn to_bytes(self) -> Bytes {
         match self {
-            Self::Shared(bytes) => bytes.clone(),
-            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Shared(bytes) if bytes.len() > SHARE_FROM => bytes.clone(),
+            bytes => Bytes::copy_from_slice(&bytes),
         }
     }
 }
@@ -60,6 +64,15 @@ impl std::ops::Deref for Cell<'_> {
             Self::Borrowed(bytes) => bytes,
         }
     }
+}
+
+/// What was noted of the newest revision on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Synced {
+    /// The revision. There may be later ones that are on disk, too.
+    pub(crate) revision: u64,
+    /// Whether writes were acknowledged before they were on disk.
+    pub(crate) relaxed: bool,
 }
 
 /// What a scan calls with each row.

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use norikv_core::{Count, CountResult, Entry, ErrorKind, Order, Page, Result, Scan, Version};
 
-use crate::{read::Walk, record::Record, shared::Shared};
+use crate::{hash, read::Walk, record::Record, shared::Shared};
 
 /// The most bytes of keys and values in a page, if it has more than one entry.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -79,7 +79,11 @@ pub(crate) fn count(shared: &Shared, request: &Count) -> Result<CountResult> {
 pub(crate) fn get_many(shared: &Shared, keys: &[Bytes], revision: Option<u64>) -> Result<Vec<Option<Entry>>> {
     let mut revision = revision.unwrap_or_else(|| shared.published());
     loop {
-        let entries: Result<Vec<_>> = keys.iter().map(|key| shared.get_at(key, revision)).collect();
+        let get = |key: &Bytes| match shared.get_in_memory_at(hash::of(key), key, revision) {
+            Some(entry) => entry,
+            None => shared.get_at(key, revision),
+        };
+        let entries: Result<Vec<_>> = keys.iter().map(get).collect();
         match entries {
             Err(error) if error.kind() == ErrorKind::Compacted => revision = shared.published(),
             entries => return entries,

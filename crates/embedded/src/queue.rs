@@ -123,11 +123,6 @@ impl Queue {
         }
     }
 
-    /// How many jobs wait.
-    pub(crate) fn len(&self) -> usize {
-        self.state().jobs.len()
-    }
-
     /// Refuses further jobs. Those that are in stay in.
     pub(crate) fn close(&self) {
         self.state().closed = true;

@@ -1,6 +1,8 @@
 use bytes::{Buf, Bytes};
 use norikv_core::{Entry, Error, ErrorKind, Result, Version};
 
+use crate::engine::SHARE_FROM;
+
 const HEADER: usize = 25;
 const EXPIRES: u8 = 1;
 const LEASE: u8 = 2;
@@ -31,11 +33,11 @@ impl Record {
         Self { index, create_index, generation, expires_at, lease: None, value_at: 0 }
     }
 
-    /// The record with its value. Nothing of the request's own buffer is kept: it may be a slice of a large
-    /// message.
-    pub(crate) fn encode(&self, value: &[u8]) -> Bytes {
+    /// The record with its value, then the key: what is stored is the bytes without the key, what is kept in
+    /// memory all of it. Nothing of the request's own buffer is kept: it may be a slice of a large message.
+    pub(crate) fn encode(&self, value: &[u8], key: &[u8]) -> Bytes {
         let numbers = usize::from(self.expires_at.is_some()) + usize::from(self.lease.is_some());
-        let mut buffer = Vec::with_capacity(HEADER + 8 * numbers + value.len());
+        let mut buffer = Vec::with_capacity(HEADER + 8 * numbers + value.len() + key.len());
         let flags = if self.expires_at.is_some() { EXPIRES } else { 0 };
         buffer.push(flags | if self.lease.is_some() { LEASE } else { 0 });
         for number in [self.index, self.create_index, self.generation] {
@@ -45,6 +47,7 @@ impl Record {
             buffer.extend_from_slice(&number.to_le_bytes());
         }
         buffer.extend_from_slice(value);
+        buffer.extend_from_slice(key);
         buffer.into()
     }
 
@@ -99,6 +102,15 @@ impl Record {
         bytes.slice(self.value_at..)
     }
 
+    /// The value within the first `length` stored bytes: shared if it is large; copied if it is small, which
+    /// costs less than counting a reference in memory that is not at hand.
+    pub(crate) fn value_within(&self, bytes: &Bytes, length: usize) -> Bytes {
+        if length > SHARE_FROM {
+            return bytes.slice(self.value_at..length);
+        }
+        Bytes::copy_from_slice(&bytes[self.value_at..length])
+    }
+
     /// How many bytes of a stored record are enough for everything but its value.
     pub(crate) const LONGEST_HEADER: usize = HEADER + 16;
 }
@@ -111,7 +123,7 @@ mod tests {
     fn a_record_survives_its_bytes() {
         for (expires_at, lease) in [(None, None), (Some(7), None), (None, Some(9)), (Some(7), Some(9))] {
             let record = Record { lease, ..Record::new(3, 2, 4, expires_at) };
-            let bytes = record.encode(b"value");
+            let bytes = record.encode(b"value", b"");
             let decoded = Record::decode(&bytes).unwrap();
             assert_eq!(decoded.value(&bytes), "value");
             assert_eq!(Record { value_at: 0, ..decoded }, record);
@@ -120,7 +132,7 @@ mod tests {
 
     #[test]
     fn damaged_records_are_corruption() {
-        let bytes = Record::new(1, 1, 1, Some(1)).encode(b"");
+        let bytes = Record::new(1, 1, 1, Some(1)).encode(b"", b"");
         for damaged in [&bytes[..0], &bytes[..24], &bytes[..32], &[0xff; 40]] {
             assert_eq!(Record::decode(damaged).unwrap_err().kind(), ErrorKind::Corruption);
         }

@@ -9,8 +9,8 @@ use hashbrown::HashTable;
 use crate::hash;
 
 const SHARDS: usize = 64;
-/// What a row takes beside its bytes: the slot, its place in the table, and two allocations.
-const ROW_OVERHEAD: usize = 160;
+/// What a row takes beside its bytes: the slot, its place in the table, and its allocation.
+const ROW_OVERHEAD: usize = 112;
 /// Writes are told apart by this many counters per shard, so that a read is rarely refused for a write to
 /// another key.
 const EPOCHS: usize = 64;
@@ -31,10 +31,10 @@ pub(crate) struct Ticket {
     epoch: u32,
 }
 
-/// A record that is in memory.
-pub(crate) struct Row {
-    pub(crate) key: Bytes,
-    pub(crate) record: Bytes,
+/// A record and its key, one behind the other: one place in memory to look at for both.
+struct Row {
+    buffer: Bytes,
+    key_at: usize,
 }
 
 struct Slot {
@@ -56,13 +56,19 @@ const fn epoch_of(hash: u64) -> usize {
     (hash >> 16) as usize % EPOCHS
 }
 
-fn size(row: &Row) -> usize {
-    row.key.len() + row.record.len() + ROW_OVERHEAD
+impl Row {
+    fn key(&self) -> &[u8] {
+        &self.buffer[self.key_at..]
+    }
+
+    fn size(&self) -> usize {
+        self.buffer.len() + ROW_OVERHEAD
+    }
 }
 
 impl Rows {
-    /// Room for that many bytes of rows.
-    pub(crate) fn new(bytes: u64) -> Self {
+    /// Room for that many bytes of rows; `None` is room for all.
+    pub(crate) fn new(bytes: Option<u64>) -> Self {
         let shard = || Shard {
             table: HashTable::new(),
             slots: Vec::new(),
@@ -71,9 +77,10 @@ impl Rows {
             bytes: 0,
             epochs: [0; EPOCHS],
         };
+        let shard_bytes = bytes.and_then(|bytes| usize::try_from(bytes / SHARDS as u64).ok());
         Self {
             shards: std::iter::repeat_with(|| RwLock::new(shard())).take(SHARDS).collect(),
-            shard_bytes: usize::try_from(bytes / SHARDS as u64).unwrap_or(usize::MAX),
+            shard_bytes: shard_bytes.unwrap_or(usize::MAX),
         }
     }
 
@@ -81,8 +88,9 @@ impl Rows {
         &self.shards[(hash % SHARDS as u64) as usize]
     }
 
-    /// The row of a key, if it is in memory.
-    pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<Row> {
+    /// Looks at the record of a key, if it is in memory. The bytes may hold more behind the record's own
+    /// length, which is given.
+    pub(crate) fn look<T>(&self, hash: u64, key: &[u8], look: impl FnOnce(&Bytes, usize) -> T) -> Option<T> {
         let shard = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
         let slot = &shard.slots[shard.find(hash, key)? as usize];
         let row = slot.row.as_ref()?;
@@ -90,7 +98,12 @@ impl Rows {
         if !slot.used.load(Ordering::Relaxed) {
             slot.used.store(true, Ordering::Relaxed);
         }
-        Some(Row { key: row.key.clone(), record: row.record.clone() })
+        Some(look(&row.buffer, row.key_at))
+    }
+
+    /// The record of a key, if it is in memory.
+    pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<Bytes> {
+        self.look(hash, key, |buffer, length| buffer.slice(..length))
     }
 
     /// To be taken before a row is read that will be added.
@@ -99,24 +112,28 @@ impl Rows {
         Ticket { hash, epoch: shard.epochs[epoch_of(hash)] }
     }
 
-    /// Adds a row that a reader read, unless the key may have been written since the ticket.
-    pub(crate) fn add(&self, ticket: &Ticket, row: Row) {
+    /// Adds a record that a reader read, unless the key may have been written since the ticket.
+    pub(crate) fn add(&self, ticket: &Ticket, key: &[u8], record: &[u8]) {
+        if self.shard_bytes == 0 {
+            return;
+        }
+        let row = Row { buffer: [record, key].concat().into(), key_at: record.len() };
         let mut shard = self.shard(ticket.hash).write().unwrap_or_else(PoisonError::into_inner);
         if shard.epochs[epoch_of(ticket.hash)] == ticket.epoch {
             shard.put(ticket.hash, row, self.shard_bytes);
         }
     }
 
-    /// What the writer committed: the new record of a key, or `None` if it is gone.
-    pub(crate) fn write(&self, key: &Bytes, record: Option<&Bytes>) {
+    /// What the writer committed: the new record of a key with the key behind it, or `None` if it is gone.
+    pub(crate) fn write(&self, key: &[u8], record: Option<Bytes>) {
         let hash = hash::of(key);
         let mut shard = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
         let epoch = &mut shard.epochs[epoch_of(hash)];
         *epoch = epoch.wrapping_add(1);
         match record {
-            Some(record) => {
-                let row = Row { key: key.clone(), record: record.clone() };
-                shard.put(hash, row, self.shard_bytes);
+            Some(buffer) => {
+                let key_at = buffer.len() - key.len();
+                shard.put(hash, Row { buffer, key_at }, self.shard_bytes);
             }
             None => shard.remove(hash, key),
         }
@@ -125,20 +142,23 @@ impl Rows {
 
 impl Shard {
     fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let same = |at: &u32| self.slots[*at as usize].row.as_ref().is_some_and(|row| row.key == key);
+        let same = |at: &u32| {
+            let slot = &self.slots[*at as usize];
+            slot.hash == hash && slot.row.as_ref().is_some_and(|row| row.key() == key)
+        };
         self.table.find(hash, same).copied()
     }
 
     fn put(&mut self, hash: u64, row: Row, room: usize) {
-        let size_of_row = size(&row);
+        let size_of_row = row.size();
         // A row that would push out much of its shard is not worth it.
         if size_of_row > room / 4 {
-            return self.remove(hash, &row.key);
+            return self.remove(hash, row.key());
         }
         self.bytes += size_of_row;
-        if let Some(at) = self.find(hash, &row.key) {
+        if let Some(at) = self.find(hash, row.key()) {
             let slot = &mut self.slots[at as usize];
-            self.bytes -= slot.row.as_ref().map_or(0, size);
+            self.bytes -= slot.row.as_ref().map_or(0, Row::size);
             slot.row = Some(row);
             *slot.used.get_mut() = true;
         } else {
@@ -175,8 +195,12 @@ impl Shard {
             entry.remove();
         }
         if let Some(row) = self.slots[at as usize].row.take() {
-            self.bytes -= size(&row);
+            self.bytes -= row.size();
             self.free.push(at);
+        }
+        // A shard that was large once would keep its room for ever.
+        if self.table.is_empty() && self.slots.len() > 1_024 {
+            (self.table, self.slots, self.free) = (HashTable::new(), Vec::new(), Vec::new());
         }
     }
 
@@ -198,34 +222,34 @@ impl Shard {
 mod tests {
     use super::*;
 
-    fn row(key: &str, record: &str) -> Row {
-        Row { key: Bytes::copy_from_slice(key.as_bytes()), record: Bytes::copy_from_slice(record.as_bytes()) }
+    fn write(rows: &Rows, key: &str, record: Option<&str>) {
+        rows.write(key.as_bytes(), record.map(|record| format!("{record}{key}").into()));
     }
 
     fn get(rows: &Rows, key: &str) -> Option<Bytes> {
-        rows.get(hash::of(key.as_bytes()), key.as_bytes()).map(|row| row.record)
+        rows.get(hash::of(key.as_bytes()), key.as_bytes())
     }
 
     #[test]
     fn a_reader_cannot_put_back_what_the_writer_replaced_meanwhile() {
-        let rows = Rows::new(1 << 20);
+        let rows = Rows::new(Some(1 << 20));
         let ticket = rows.ticket(hash::of(b"k"));
-        rows.write(&"k".into(), Some(&"new".into()));
-        rows.add(&ticket, row("k", "old"));
+        write(&rows, "k", Some("new"));
+        rows.add(&ticket, b"k", b"old");
         assert_eq!(get(&rows, "k").unwrap(), "new");
 
         let ticket = rows.ticket(hash::of(b"k"));
-        rows.write(&"k".into(), None);
-        rows.add(&ticket, row("k", "new"));
+        write(&rows, "k", None);
+        rows.add(&ticket, b"k", b"new");
         assert!(get(&rows, "k").is_none());
     }
 
     #[test]
     fn memory_stays_within_its_bound_and_what_is_used_stays() {
-        let rows = Rows::new(1 << 20);
-        rows.write(&"hot".into(), Some(&"hot".into()));
+        let rows = Rows::new(Some(1 << 20));
+        write(&rows, "hot", Some("hot"));
         for n in 0..100_000 {
-            rows.write(&n.to_string().into(), Some(&"value".into()));
+            write(&rows, &n.to_string(), Some("value"));
             assert!(get(&rows, "hot").is_some(), "the row in use was pushed out after {n} others");
         }
         let bytes: usize = rows.shards.iter().map(|shard| shard.read().unwrap().bytes).sum();
@@ -235,9 +259,22 @@ mod tests {
     }
 
     #[test]
+    fn without_a_bound_all_is_kept_and_what_is_gone_takes_no_room() {
+        let rows = Rows::new(None);
+        for n in 0..200_000 {
+            write(&rows, &n.to_string(), Some("value"));
+        }
+        assert!((0..200_000).all(|n| get(&rows, &n.to_string()).is_some()));
+        for n in 0..200_000 {
+            write(&rows, &n.to_string(), None);
+        }
+        assert!(rows.shards.iter().all(|shard| shard.read().unwrap().slots.capacity() <= 1_024));
+    }
+
+    #[test]
     fn no_memory_means_no_rows() {
-        let rows = Rows::new(0);
-        rows.write(&"k".into(), Some(&"v".into()));
+        let rows = Rows::new(Some(0));
+        write(&rows, "k", Some("v"));
         assert!(get(&rows, "k").is_none());
     }
 }

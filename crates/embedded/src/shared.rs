@@ -4,20 +4,20 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use norikv_core::{Entry, Error, ErrorKind, FieldName, Result, Version};
+use norikv_core::{Durability, Entry, Error, ErrorKind, FieldName, Result, Version};
 
 use crate::{
     Settings,
     clock::Clock,
     directory::Directory,
     done::{Done, DoneOnDrop},
-    engine::{Engine, Table},
+    engine::{Engine, Synced, Table},
     hash,
     meta::Meta,
     queue::Queue,
     read,
     record::Record,
-    rows::{Row, Rows},
+    rows::Rows,
 };
 
 /// What the callers, the writer and the readers of one store share.
@@ -50,8 +50,7 @@ impl Shared {
         meta: Meta,
         done: &Done,
     ) -> Self {
-        let in_memory = engine.in_memory();
-        let rows = if in_memory { 0 } else { settings.cache_bytes / 16 * 15 };
+        let rows = if engine.in_memory() { None } else { Some(settings.cache_bytes / 16 * 15) };
         Self {
             term: meta.term,
             rows: Rows::new(rows),
@@ -70,7 +69,8 @@ impl Shared {
 
     /// Notes that everything up to a revision is on disk, and looks how much that is now and then.
     pub(crate) fn note_synced(&self, revision: u64) {
-        if let Some(Err(error)) = self.directory.as_ref().map(|directory| directory.note_synced(revision)) {
+        let synced = Synced { revision, relaxed: self.settings.durability == Durability::Relaxed };
+        if let Some(Err(error)) = self.directory.as_ref().map(|directory| directory.note_synced(synced)) {
             // The note only helps to find damage later; the write itself is safe.
             tracing::debug!(%error, "the newest revision on disk could not be noted");
         }
@@ -146,47 +146,66 @@ impl Shared {
         Ok(version.index)
     }
 
-    /// The newest entry of a key, if its record is in memory; the outer `None` if it is not.
+    /// The newest entry of a key, if it is known without the engine; the outer `None` if it is not.
     pub(crate) fn get_in_memory(&self, hash: u64, key: &[u8]) -> Option<Result<Option<Entry>>> {
-        let row = self.rows.get(hash, key)?;
-        let record = match Record::decode(&row.record) {
-            Ok(record) => record,
-            Err(error) => return Some(Err(error)),
-        };
-        // The writer puts records here just before it publishes them.
-        if record.index > self.published() {
-            return None;
-        }
-        Some(Ok(self.live_entry(row.key, &record, &row.record)))
+        self.get_in_memory_at(hash, key, self.published())
     }
 
-    fn live_entry(&self, key: Bytes, record: &Record, bytes: &Bytes) -> Option<Entry> {
-        if record.expires_at.is_some() && record.expired(self.clock.now()) {
-            return None;
+    /// The same as of a revision that is published.
+    pub(crate) fn get_in_memory_at(
+        &self,
+        hash: u64,
+        key: &[u8],
+        revision: u64,
+    ) -> Option<Result<Option<Entry>>> {
+        let found = self.rows.look(hash, key, |bytes, length| {
+            let record = match Record::decode(&bytes[..length]) {
+                Ok(record) => record,
+                Err(error) => return Some(Err(error)),
+            };
+            // A later write; the writer also puts records here just before it publishes them.
+            if record.index > revision {
+                return None;
+            }
+            if self.is_expired(&record) {
+                return Some(Ok(None));
+            }
+            let value = record.value_within(bytes, length);
+            Some(Ok(Some(record.entry(Bytes::copy_from_slice(key), value, self.term))))
+        });
+        match found {
+            Some(found) => found,
+            // Everything is in memory, and nothing was on its way in or out: it is not there.
+            None if self.engine.in_memory() && self.begun() == revision => Some(Ok(None)),
+            None => None,
         }
-        Some(record.entry(key, record.value(bytes), self.term))
+    }
+
+    fn is_expired(&self, record: &Record) -> bool {
+        record.expires_at.is_some() && record.expired(self.clock.now())
+    }
+
+    fn live_entry(&self, key: &[u8], record: &Record, bytes: &Bytes) -> Option<Entry> {
+        let live = !self.is_expired(record);
+        live.then(|| record.entry(Bytes::copy_from_slice(key), record.value(bytes), self.term))
     }
 
     /// The newest entry of a key as of a revision, from the engine. `Compacted` if the revision fell below
     /// the floor meanwhile.
     pub(crate) fn get_at(&self, key: &[u8], revision: u64) -> Result<Option<Entry>> {
         let ticket = self.rows.ticket(hash::of(key));
-        let newest = self.engine.get(Table::Entries, key)?;
-        let owned = Bytes::copy_from_slice(key);
-        if let Some(bytes) = newest {
+        if let Some(bytes) = self.engine.get(Table::Entries, key)? {
             let record = Record::decode(&bytes)?;
             if record.index <= revision {
                 if !self.engine.in_memory() {
-                    self.rows.add(&ticket, Row { key: owned.clone(), record: bytes.clone() });
+                    self.rows.add(&ticket, key, &bytes);
                 }
-                return Ok(self.live_entry(owned, &record, &bytes));
+                return Ok(self.live_entry(key, &record, &bytes));
             }
         }
-        let Some((record, bytes)) = read::undone(&*self.engine, key, revision)? else {
-            return self.check_floor(revision).map(|()| None);
-        };
+        let undone = read::undone(&*self.engine, key, revision)?;
         self.check_floor(revision)?;
-        Ok(self.live_entry(owned, &record, &bytes))
+        Ok(undone.and_then(|(record, bytes)| self.live_entry(key, &record, &bytes)))
     }
 
     /// Refuses what was read at a revision whose history may have gone meanwhile.

@@ -24,7 +24,7 @@ pub(crate) struct Group<'a> {
     /// The time at which all of it happens.
     now: u64,
     revision: u64,
-    /// The newest record of each key that the group changed.
+    /// The newest record of each key that the group changed, with the key behind it.
     entries: HashMap<Bytes, Option<Bytes>, Xxh3Build>,
     /// Rows of the system table that the group may change more than once.
     rows: HashMap<Bytes, Option<Bytes>, Xxh3Build>,
@@ -44,7 +44,7 @@ pub(crate) struct Staged {
     /// Its rows, in an order that readers can bear to see one by one: what a reader of an older revision needs
     /// is there before the entries change.
     pub(crate) batch: Vec<Op>,
-    /// The new records, for the rows in memory.
+    /// The new records, each with its key behind it, for the rows in memory.
     pub(crate) entries: HashMap<Bytes, Option<Bytes>, Xxh3Build>,
     /// The first deadline that it set.
     pub(crate) deadline: Option<u64>,
@@ -92,9 +92,11 @@ impl<'a> Group<'a> {
 
     fn stored(&self, key: &[u8]) -> Result<Option<(Record, Bytes)>> {
         let bytes = match self.entries.get(key) {
-            Some(bytes) => bytes.clone(),
+            Some(bytes) => bytes.as_ref().map(|bytes| bytes.slice(..bytes.len() - key.len())),
             None => match self.shared.rows.get(hash::of(key), key) {
-                Some(row) => Some(row.record),
+                Some(record) => Some(record),
+                // All there is, is in memory.
+                None if self.shared.engine.in_memory() => None,
                 None => self.shared.engine.get(Table::Entries, key)?,
             },
         };
@@ -185,7 +187,7 @@ impl<'a> Group<'a> {
             self.set_deadline(at, DeadlineKind::Entry, &put.key);
         }
         self.log.add(self.revision, Change::Put, &put.key);
-        let bytes = record.encode(&put.value);
+        let bytes = record.encode(&put.value, &put.key);
         match self.entries.get_mut(&*put.key) {
             Some(entry) => *entry = Some(bytes),
             None => drop(self.entries.insert(Bytes::copy_from_slice(&put.key), Some(bytes))),
@@ -289,14 +291,20 @@ impl<'a> Group<'a> {
         let Self { now, revision, entries, rows, undo: mut batch, log, deadline, .. } = self;
         let log = log.finish();
         batch.reserve(log.len() + rows.len() + entries.len());
+        // Sorted rows go into an ordered map along paths that are still in the processor's cache. Undo rows of
+        // one key stay in the order of their revisions.
+        batch.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         for (row, value) in log {
             batch.push(Op { table: Table::System, key: Bytes::copy_from_slice(&row), value: Some(value) });
         }
         for (key, value) in rows {
             batch.push(Op { table: Table::System, key, value });
         }
-        for (key, value) in &entries {
-            batch.push(Op { table: Table::Entries, key: key.clone(), value: value.clone() });
+        let mut sorted: Vec<_> = entries.iter().collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        for (key, value) in sorted {
+            let value = value.as_ref().map(|bytes| bytes.slice(..bytes.len() - key.len()));
+            batch.push(Op { table: Table::Entries, key: key.clone(), value });
         }
         Staged { revision, time: now, batch, entries, deadline }
     }

@@ -17,7 +17,7 @@ use crate::{
     Settings,
     directory::Directory,
     done::Done,
-    engine::{Engine, FjallEngine, MemoryEngine},
+    engine::{Engine, FjallEngine, MemoryEngine, Synced, io_error},
     hash,
     job::{Job, Reply, Work},
     meta::Meta,
@@ -62,8 +62,8 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// `ResourceExhausted` if the process can have no further thread.
-    pub fn memory(settings: Settings) -> Result<Self> {
-        let settings = Settings { durability: Durability::Memory, ..settings };
+    pub fn memory(mut settings: Settings) -> Result<Self> {
+        settings.durability = Durability::Memory;
         Self::start(Box::new(MemoryEngine::new()), None, settings, Meta::EMPTY)
     }
 
@@ -83,19 +83,32 @@ impl EmbeddedStore {
             ));
         }
         let mut directory = Directory::open(directory)?;
-        let engine = FjallEngine::open(&directory.data(), settings.cache_bytes / 16)?;
+        let synced = directory.synced();
+        let engine = FjallEngine::open(&directory.data(), settings.cache_bytes / 16, synced)?;
         let meta = if directory.is_created() {
             let meta = Meta::load(&engine)?.ok_or_else(|| lost(0, 1))?;
             // What was acknowledged was noted. Less than that means that the journal lost its end.
-            match directory.synced() {
-                Some(noted) if noted > meta.revision => return Err(lost(meta.revision, noted)),
-                _ => meta,
+            match synced {
+                Some(noted) if noted.revision > meta.revision => {
+                    return Err(lost(meta.revision, noted.revision));
+                }
+                _ => {
+                    // What a killed process wrote can be read now, so it must not be lost any more.
+                    engine.sync()?;
+                    meta
+                }
             }
         } else {
             engine.commit(vec![Meta::EMPTY.op()], true)?;
             Meta::EMPTY
         };
         directory.finish_creation()?;
+        // What a crash leaves of the journal is read by what was promised, so that is noted first.
+        let relaxed = settings.durability == Durability::Relaxed;
+        if relaxed || synced.is_none_or(|synced| synced.relaxed) {
+            let noted = Synced { revision: meta.revision, relaxed };
+            directory.note_synced_durably(noted).map_err(|error| io_error("cannot open the store", error))?;
+        }
         Self::start(Box::new(engine), Some(directory), settings, meta)
     }
 

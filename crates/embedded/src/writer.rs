@@ -123,10 +123,8 @@ impl Writer {
         if let Some(floor) = floor {
             self.history.forget(&self.shared, floor);
         }
-        if !shared.engine.in_memory() {
-            for (key, record) in &staged.entries {
-                shared.rows.write(key, record.as_ref());
-            }
+        for (key, record) in staged.entries {
+            shared.rows.write(&key, record);
         }
         self.revision = staged.revision;
         shared.publish(staged.revision);

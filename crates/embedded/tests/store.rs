@@ -1,4 +1,5 @@
 //! The model's rules that touch the embedded store in a way of its own, in memory and on disk.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod common;
 

@@ -15,12 +15,15 @@ use fjall::{
 };
 use norikv_core::{Error, ErrorKind, FieldName, Order, Result};
 
-use super::{Bounds, Cell, Engine, Op, Table, Visit, journal};
+use super::{Bounds, Cell, Engine, Op, Synced, Table, Visit, journal};
 use crate::keys;
 
-const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
-const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// Bounds how long it takes to open the store after a crash.
+const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
 const SYSTEM: &str = "system";
+/// The number under which the journal knows the system table: they count from 1, in the order of creation.
+pub(super) const SYSTEM_KEYSPACE: u64 = 2;
 
 /// Rows on disk, in the log-structured merge trees of the crate `fjall`.
 pub(crate) struct FjallEngine {
@@ -35,9 +38,11 @@ pub(crate) struct FjallEngine {
 
 impl FjallEngine {
     /// Opens the engine in a directory of its own, which it makes if need be.
-    pub(crate) fn open(directory: &Path, cache_bytes: u64) -> Result<Self> {
+    ///
+    /// `synced` is what is known to have been on disk; see [`journal`].
+    pub(crate) fn open(directory: &Path, cache_bytes: u64, synced: Option<Synced>) -> Result<Self> {
         if directory.exists() {
-            journal::check(directory)?;
+            journal::check(directory, synced)?;
         }
         let floor = Arc::new(AtomicU64::new(0));
         let history = Arc::new(History { floor: Arc::clone(&floor) });
@@ -58,6 +63,9 @@ impl FjallEngine {
             Ok((database, entries, system))
         };
         let (database, entries, system) = open().map_err(|error| read_error("open the store", error))?;
+        if system.id() != SYSTEM_KEYSPACE {
+            return Err(Error::internal(format!("the engine numbers its tables otherwise: {}", system.id())));
+        }
         let directory = directory.to_owned();
         Ok(Self { directory, database, entries, system, floor, broken: Mutex::default() })
     }
@@ -237,8 +245,13 @@ fn allocated(metadata: &fs::Metadata) -> u64 {
 }
 
 fn read_error(what: &str, error: fjall::Error) -> Error {
+    use std::io::ErrorKind as Io;
+
     match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
+        // A file of the engine that is not there, or is shorter than it should be, is damage like any other.
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error))
+            if !matches!(error.kind(), Io::NotFound | Io::UnexpectedEof | Io::InvalidData) =>
+        {
             io_error(&format!("could not {what}"), error)
         }
         fjall::Error::Poisoned | fjall::Error::Locked => {
@@ -268,8 +281,6 @@ pub(crate) fn io_error(what: &str, error: std::io::Error) -> Error {
             ErrorKind::ResourceExhausted
         }
         Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
-        // A file ends before its content does.
-        Io::UnexpectedEof | Io::InvalidData => ErrorKind::Corruption,
         _ if cfg!(unix) && error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code)) => {
             ErrorKind::ResourceExhausted
         }

@@ -1,5 +1,8 @@
 //! What the tests of the store share.
 #![allow(dead_code)] // Each test file is a crate of its own and uses some of it.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
+
+use std::path::Path;
 
 use bytes::Bytes;
 use norikv_core::Call;
@@ -28,4 +31,18 @@ pub(crate) fn both(settings: Settings) -> Vec<(EmbeddedStore, Option<TempDir>)> 
         stores.push((EmbeddedStore::open(directory.path(), settings).unwrap(), Some(directory)));
     }
     stores
+}
+
+/// Copies what is in a directory while it may be in use, as a crash would leave it.
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let path = file.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_directory(&path, &target);
+        } else {
+            std::fs::copy(&path, target).unwrap();
+        }
+    }
 }
