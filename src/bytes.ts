@@ -46,9 +46,19 @@ export function toBytes(data: string | Uint8Array, what: string): Uint8Array {
 
 /** What a value of the wrong type is, for an error's message. */
 export function describe(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  if (typeof value === 'object') return Object.prototype.toString.call(value);
-  if (typeof value === 'string') return `the string ${JSON.stringify(value.slice(0, 64))}`;
-  if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`;
-  return `the ${typeof value} ${String(value as number)}`;
+  switch (typeof value) {
+    case 'number':
+    case 'bigint':
+    case 'boolean':
+      return `the ${typeof value} ${String(value)}`;
+    case 'string':
+      return `the string ${JSON.stringify(value.slice(0, 64))}`;
+    case 'function':
+    case 'symbol':
+      return `a ${typeof value}`;
+    default:
+      return value === null || value === undefined
+        ? String(value)
+        : Object.prototype.toString.call(value);
+  }
 }
