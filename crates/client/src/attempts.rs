@@ -43,6 +43,7 @@ impl<'a, T: Transport> Attempts<'a, T> {
     /// The call's own failure.
     pub(crate) async fn failed(&mut self, failed: Failed, node: usize) -> Result<()> {
         self.core.check_open()?;
+        self.core.start();
         let reach = failed.reach();
         let error = self.timed(failed.into_error());
         self.doubt |= self.write && matches!(reach, Reach::Lost | Reach::Unclear);

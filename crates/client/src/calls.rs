@@ -120,7 +120,6 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
     call: Call,
 ) -> Result<M> {
     core.check_open()?;
-    core.start();
     let mut attempts = Attempts::new(core, call, ask.hash, ask.write, !ask.write);
     loop {
         let Some(node) = core.with(|state| state.router.pick(ask.hash, attempts.tries)) else {
@@ -144,6 +143,7 @@ fn lacks(address: &NodeAddress, what: &str) -> Error {
 }
 
 fn reached<T: Transport>(core: &Arc<Core<T>>, node: &Node<T::Link>) {
+    core.start();
     core.with(|state| {
         if let Some(place) = state.place(node.index) {
             place.reached();

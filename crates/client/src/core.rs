@@ -153,7 +153,8 @@ impl<T: Transport> Core<T> {
         });
     }
 
-    /// What the first call sets going.
+    /// Follows the cluster from the first answer on, and not before: the view of a thousand shards would arrive
+    /// ahead of what the first call is about.
     pub(crate) fn start(self: &Arc<Self>) {
         if !self.started.load(Ordering::Relaxed)
             && !self.started.swap(true, Ordering::AcqRel)
@@ -196,7 +197,6 @@ impl<T: Transport> Core<T> {
         tries: u32,
         place: Result<Place<T>, (u64, bool)>,
     ) -> Result<oneshot::Receiver<Reply<T>>> {
-        self.start();
         let limits = self.settings.batch;
         let (reply, answer) = oneshot::channel();
         // Taken only once nothing can fail: a place is not to be dropped under the lock.
@@ -303,6 +303,7 @@ impl<T: Transport> Core<T> {
     }
 
     pub(crate) fn learn_mode(self: &Arc<Self>, node: usize, mode: Mode) {
+        self.start();
         let ask = self.with(|state| {
             let place = state.router.node(node)?;
             place.learn_mode(mode);

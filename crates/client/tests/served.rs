@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use norikv_client::{Http2Transport, RemoteStore, Settings};
 use norikv_core::{
-    Call, Consistency, Count, Delete, DeleteRange, Entry, ErrorKind, FieldName, Get, GetMany, KeyRange,
-    Precondition, Put, Result, Scan, Store, StoreRef,
+    Backoff, Call, Consistency, Count, Delete, DeleteRange, Entry, ErrorKind, FieldName, Get, GetMany,
+    KeyRange, Precondition, Put, Result, Scan, Store, StoreRef,
 };
 use norikv_embedded::EmbeddedStore;
 use norikv_server::{Server, ServerSettings};
@@ -85,7 +85,7 @@ async fn what_is_put_is_got_deleted_scanned_and_counted() {
 
 /// The compare-and-set loop of every recipe; an outcome that is not known cannot happen while nothing breaks.
 async fn increment(store: &Remote) {
-    loop {
+    for attempt in 1.. {
         let current = store.get(get("n"), Call::default()).await.unwrap();
         let precondition =
             current.as_ref().map_or(Precondition::NotExists, |entry| Precondition::Version(entry.version));
@@ -99,7 +99,7 @@ async fn increment(store: &Remote) {
             ),
         }
         // As `update` does; without it, most of the work is for nothing.
-        tokio::time::sleep(Duration::from_micros(fastrand::u64(..5_000))).await;
+        tokio::time::sleep(Backoff::default().delay(attempt)).await;
     }
 }
 
