@@ -1,8 +1,11 @@
-// Runs the code of README.md and docs/guide/*.md: every ```js and ```ts block is a whole program,
-// run in an empty folder where @norikv/client is installed. A ```js block with `require` is
-// CommonJS, the rest are ES modules; ```ts blocks must also pass the compiler's checks.
-// A block that cannot run by itself says why: ```ts no-run: needs a cluster
-//   node scripts/snippets.mjs [file.md …]
+// Runs the code of README.md, docs/guide/*.md and the comments of the public declarations: every
+// ```js and ```ts block is a whole program, run in an empty folder where @norikv/client is
+// installed. A ```js block with `require` is CommonJS, the rest are ES modules; ```ts blocks must
+// also pass the compiler's checks. What a comment behind a console.log says must be a line of what
+// the program prints.
+// A block marked ```js served finds an empty server at 127.0.0.1:7447; the test puts the address of
+// one of its own there. A block that cannot run by itself says why: ```ts no-run: needs a cluster
+//   node scripts/snippets.mjs [file …]
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { countsLine } from './lib/counts.mjs';
@@ -16,22 +19,31 @@ import {
 } from './lib/program.mjs';
 
 const limitMs = 30_000;
+const servedAddress = '127.0.0.1:7447';
+const declarations = ['index.d.ts', 'server.d.ts'];
 
 function documents() {
   const guide = path.join(root, 'docs', 'guide');
   const pages = existsSync(guide) ? readdirSync(guide).filter((name) => name.endsWith('.md')) : [];
-  return ['README.md', ...pages.map((name) => path.join('docs', 'guide', name))].filter((name) =>
-    existsSync(path.join(root, name)),
-  );
+  return [
+    'README.md',
+    ...pages.map((name) => path.join('docs', 'guide', name)),
+    ...declarations,
+  ].filter((name) => existsSync(path.join(root, name)));
+}
+
+/** The lines of a page; of declarations, what stands in their comments. */
+function linesOf(document) {
+  const lines = readFileSync(path.resolve(root, document), 'utf8').split('\n');
+  if (!document.endsWith('.d.ts')) return lines;
+  return lines.map((line) => /^\s*\* ?(.*)$/.exec(line)?.[1] ?? '');
 }
 
 /** The blocks of a page, with the line each begins at. */
 function blocks(document) {
   const found = [];
   let open;
-  for (const [index, line] of readFileSync(path.resolve(root, document), 'utf8')
-    .split('\n')
-    .entries()) {
+  for (const [index, line] of linesOf(document).entries()) {
     if (open === undefined) {
       const [, fence, language, rest] = /^\s*(```+)(\w*)\s*(.*)$/.exec(line) ?? [];
       if (fence !== undefined) open = { fence, language, rest, line: index + 1, code: [] };
@@ -52,6 +64,33 @@ function fileName({ language, code }) {
   return /\brequire\(/.test(code) && !/^import /m.test(code) ? 'index.cjs' : 'index.mjs';
 }
 
+/** What the comments behind console.log say that a program prints, and it did not. */
+function notPrinted(code, output) {
+  const printed = new Set(output.split('\n').map((line) => line.trim()));
+  return code
+    .split('\n')
+    .map((line) => /^\s*console\.log\(.*\); \/\/ (.+)$/.exec(line)?.[1].trim())
+    .filter((text) => text !== undefined && !printed.has(text))
+    .map((text) => `it did not print: ${text}\n`);
+}
+
+/** Runs a program, beside a server of its own if it is marked so. */
+async function runBlock({ code, file, folder, rest }) {
+  const program = file.replace(/\.mts$/, '.mjs');
+  const options = { cwd: folder, limitMs };
+  if (rest !== 'served') return runProgram(program, options);
+  const { startServer } = await import('../dist/server.mjs');
+  const server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
+  try {
+    if (!code.includes(servedAddress)) throw new Error(`a served block names ${servedAddress}`);
+    const compiled = readFileSync(program, 'utf8');
+    writeFileSync(program, compiled.replaceAll(servedAddress, server.address));
+    return await runProgram(program, options);
+  } finally {
+    await server.stop();
+  }
+}
+
 const named = process.argv.slice(2);
 const all = (named.length > 0 ? named : documents()).flatMap(blocks);
 const runnable = all.filter(({ rest }) => !rest.startsWith('no-run'));
@@ -67,26 +106,25 @@ try {
     mkdirSync(folder);
     const file = path.join(folder, fileName(block));
     writeFileSync(file, block.code);
-    return { where: block.where, folder, file };
+    return { ...block, folder, file };
   });
   const typed = programs.filter(({ file }) => file.endsWith('.mts'));
   const errors = typed.length > 0 ? typeErrors(typed.map(({ file }) => file)) : new Map();
   compileFolder(project);
 
-  for (const { where, folder, file } of programs) {
+  for (const program of programs) {
+    const { where, file } = program;
     const wrong = errors.get(file) ?? [];
     const { code, output, timedOut } =
-      wrong.length > 0
-        ? { code: 1, output: wrong.join('\n') }
-        : await runProgram(file.replace(/\.mts$/, '.mjs'), { cwd: folder, limitMs });
-    if (code === 0) {
+      wrong.length > 0 ? { code: 1, output: wrong.join('\n') } : await runBlock(program);
+    const missing = code === 0 ? notPrinted(program.code, output) : [];
+    if (code === 0 && missing.length === 0) {
       counts.passed += 1;
       console.log(`ok   ${where}`);
     } else {
       counts.failed += 1;
-      console.log(
-        `FAIL ${where} (${timedOut ? 'did not end in time' : `code ${code}`})\n${output}`,
-      );
+      const why = timedOut ? 'did not end in time' : `code ${code}`;
+      console.log(`FAIL ${where} (${why})\n${missing.join('')}${output}`);
     }
   }
 } finally {
