@@ -106,8 +106,11 @@ export type ConsistencyLevel = 'lease' | 'linearizable' | 'stale_ok';
 
 /** The words of {@link ConsistencyLevel} by name. */
 export const ConsistencyLevel: {
+  /** The default: as fresh as a leader that holds its lease. */
   readonly LEASE: 'lease';
+  /** Never older than any write acknowledged before the call. */
   readonly LINEARIZABLE: 'linearizable';
+  /** From any replica; may be old. */
   readonly STALE_OK: 'stale_ok';
 };
 
@@ -204,7 +207,10 @@ export interface PutOptions extends CallOptions {
    * the first version and changes nothing. 1 to 1,024 bytes.
    */
   readonly idempotencyKey?: string | undefined;
-  /** Answer the entry that was there before. */
+  /**
+   * Answer the entry that was there before, with the version: a {@link PutResult}. A repeat of a write with an
+   * `idempotencyKey` answers `null` for it.
+   */
   readonly prevEntry?: boolean | undefined;
 }
 
@@ -301,8 +307,10 @@ export class NoriKVClient implements AsyncDisposable {
    * Writes one key, and answers the version of the write. It is on disk, or held by the cluster's quorum, before
    * the promise resolves.
    *
-   * A put that may or may not have happened (its reply was lost) fails with an {@link UnavailableError} or
-   * {@link DeadlineExceededError} whose `outcome` is `'unknown'`; give an `idempotencyKey` and repeat it to settle.
+   * A put that may or may not have happened fails with an error whose `outcome` is `'unknown'`: its reply was lost
+   * ({@link UnavailableError}), its time ran out ({@link DeadlineExceededError}), its signal fired
+   * ({@link CancelledError}) or the client was closed ({@link ClosedError}). Give an `idempotencyKey` and repeat it
+   * to settle.
    *
    * ```ts
    * import { NoriKVClient, VersionMismatchError } from '@norikv/client';
@@ -325,11 +333,13 @@ export class NoriKVClient implements AsyncDisposable {
     value: Value,
     options: PutOptions & { readonly prevEntry: true },
   ): Promise<PutResult>;
+  /** Writes one key, and answers the version of the write. */
   put(
     key: Key,
     value: Value,
     options?: PutOptions & { readonly prevEntry?: false },
   ): Promise<Version>;
+  /** Writes one key, where the options are known only when it runs. */
   put(key: Key, value: Value, options?: PutOptions): Promise<Version | PutResult>;
 
   /**
@@ -504,20 +514,24 @@ export interface Status {
 
 /** What a client counted of its own work since it was made. */
 export interface ClientStats {
+  /** Where calls go. */
   readonly router: {
     /** Servers that calls can be sent to; 0 for a store in the process. */
     readonly totalNodes: number;
   };
+  /** What carries them. */
   readonly pool: {
     /** Connections that are open. */
     readonly activeConnections: number;
   };
+  /** What is known of the cluster. */
   readonly topology: {
     /** The epoch of the cluster's view; 0 while none is known. */
     readonly epoch: bigint;
     /** Shards whose leader is known. */
     readonly cachedLeaders: number;
   };
+  /** The calls themselves; those of its namespaces count, too. */
   readonly requests: {
     /** Calls that were answered, rightly or with an error. */
     readonly total: number;
@@ -528,12 +542,20 @@ export interface ClientStats {
     /** Calls under way. */
     readonly inFlight: number;
     /** How long calls took, in milliseconds. */
-    readonly latencyMs: { readonly p50: number; readonly p95: number; readonly p99: number };
+    readonly latencyMs: {
+      /** Half of the calls were faster. */
+      readonly p50: number;
+      /** 95 of 100 were faster. */
+      readonly p95: number;
+      /** 99 of 100 were faster. */
+      readonly p99: number;
+    };
   };
 }
 
 /** A node of a cluster. */
 export interface ClusterNode {
+  /** Its name in the view. */
   readonly id: string;
   /** `host:port`. */
   readonly addr: string;
@@ -543,6 +565,7 @@ export interface ClusterNode {
 
 /** One copy of a shard. */
 export interface ShardReplica {
+  /** The `id` of the node that has it. */
   readonly nodeId: string;
   /** Whether that node leads the shard. */
   readonly leader: boolean;
@@ -550,7 +573,9 @@ export interface ShardReplica {
 
 /** A shard and where its copies are. */
 export interface ShardInfo {
+  /** Its number, from 0. */
   readonly id: number;
+  /** Its copies. */
   readonly replicas: readonly ShardReplica[];
 }
 
@@ -558,7 +583,9 @@ export interface ShardInfo {
 export interface ClusterView {
   /** Grows with every change. */
   readonly epoch: bigint;
+  /** The nodes that there are. */
   readonly nodes: readonly ClusterNode[];
+  /** The shards, and where they are. */
   readonly shards: readonly ShardInfo[];
 }
 
@@ -577,6 +604,7 @@ export interface EphemeralOptions {
  * removes. No binary to find and no process to spawn.
  */
 export class EphemeralNoriKV implements AsyncDisposable {
+  /** Makes one, without starting it. */
   constructor(options?: EphemeralOptions);
   /** Its `host:port`. @throws {@link EphemeralServerError} while it is not running. */
   readonly address: string;
@@ -732,6 +760,7 @@ export interface ErrorDetails {
  * `instanceof` works for errors of one copy of the package; `code` works always.
  */
 export class NoriKVError extends Error {
+  /** The package makes its errors itself; make one of your own to test what handles it. */
   constructor(code: ErrorCode, message: string, details?: ErrorDetails);
   /** The stable code. */
   readonly code: ErrorCode;
@@ -744,6 +773,7 @@ export class NoriKVError extends Error {
 /** The key is not in the store. */
 export class KeyNotFoundError extends NoriKVError {
   constructor(message: string, details: ErrorDetails & { readonly key: Uint8Array });
+  /** The key that the call was about. */
   readonly key: Uint8Array;
 }
 
@@ -757,6 +787,7 @@ export class VersionMismatchError extends NoriKVError {
       readonly actual: Version | null;
     },
   );
+  /** The key that the call was about. */
   readonly key: Uint8Array;
   /** What the write asked for. */
   readonly expected: Version;
@@ -770,6 +801,7 @@ export class AlreadyExistsError extends NoriKVError {
     message: string,
     details: ErrorDetails & { readonly key: Uint8Array; readonly actual: Version | null },
   );
+  /** The key that the call was about. */
   readonly key: Uint8Array;
   /** The version that was found, where it is known. */
   readonly actual: Version | null;
@@ -788,6 +820,7 @@ export class NotLeaderError extends NoriKVError {
   );
   /** The node id or address of the leader, where the server said so. */
   readonly leaderHint: string | null;
+  /** The shard of the key, where it is known. */
   readonly shardId: number | null;
 }
 
@@ -799,6 +832,7 @@ export class UnavailableError extends NoriKVError {
 /** A server cannot be reached. */
 export class ConnectionError extends NoriKVError {
   constructor(message: string, details: ErrorDetails & { readonly address: string | null });
+  /** The `host:port` of the server. */
   readonly address: string | null;
 }
 
@@ -817,6 +851,7 @@ export class DeadlineExceededError extends NoriKVError {
 /** Every attempt failed; `cause` is the last failure. */
 export class RetryExhaustedError extends NoriKVError {
   constructor(message: string, details: ErrorDetails & { readonly attempts: number });
+  /** How many attempts were made. */
   readonly attempts: number;
 }
 
@@ -888,7 +923,9 @@ export class VectorDimensionMismatchError extends NoriKVError {
     message: string,
     details: ErrorDetails & { readonly expected: number; readonly actual: number },
   );
+  /** How many numbers the index's vectors have. */
   readonly expected: number;
+  /** How many this one has. */
   readonly actual: number;
 }
 
@@ -907,7 +944,7 @@ export class InternalError extends NoriKVError {
   constructor(message: string, details?: ErrorDetails);
 }
 
-/** An ephemeral server could not start, or is not running. */
+/** An ephemeral server could not start, runs already, or is not running. Its `code` is `UNAVAILABLE`. */
 export class EphemeralServerError extends NoriKVError {
   constructor(message: string, details?: ErrorDetails);
 }

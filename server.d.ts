@@ -42,6 +42,8 @@ export interface Server extends AsyncDisposable {
 /**
  * Starts a server.
  *
- * It rejects with the errors of opening its store, and with a `ConnectionError` when it cannot listen.
+ * It rejects with the errors of opening its store; with an `InvalidArgumentError` for a wrong option or an address
+ * that this machine does not have; with an `UnavailableError` if another program listens there; and with a
+ * `PermissionDeniedError` if the port is not permitted.
  */
 export function startServer(options: ServerOptions): Promise<Server>;
