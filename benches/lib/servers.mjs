@@ -1,0 +1,64 @@
+// The servers that are measured: NoriKV's own and etcd, each a process on a free loopback port.
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { connect } from 'node:net';
+import path from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { root } from '../../scripts/lib/platform.mjs';
+import { startChild } from './children.mjs';
+
+/** `norikv serve` with a store in memory. Answers `{ address, stop }`. */
+export async function startNorikv(...flags) {
+  const bin = path.join(root, 'bin', 'norikv.js');
+  const serve = ['serve', '--listen', '127.0.0.1:0', '--store', 'memory:', ...flags];
+  const child = startChild(process.execPath, [bin, ...serve], { signal: 'SIGTERM' });
+  const said = await child.next(20_000);
+  return { address: said.slice(said.lastIndexOf(' ') + 1), stop: child.stop };
+}
+
+/** etcd as it is installed, with a cluster of one. Answers `{ address, stop }`; fails if there is none. */
+export async function startEtcd(directory) {
+  const [address, peers] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
+  const flags = {
+    'data-dir': directory,
+    'listen-client-urls': `http://${address}`,
+    'advertise-client-urls': `http://${address}`,
+    'listen-peer-urls': `http://${peers}`,
+    'initial-advertise-peer-urls': `http://${peers}`,
+    'initial-cluster': `default=http://${peers}`,
+    'log-level': 'error',
+  };
+  const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
+  const env = { ...process.env, ETCD_UNSUPPORTED_ARCH: process.arch };
+  const child = startChild('etcd', args, { signal: 'SIGTERM', env });
+  const ended = child.next(30_000).catch((error) => error);
+  while (!(await answers(address))) {
+    const error = await Promise.race([ended, wait(50)]);
+    if (error?.code === 'ENOENT' || /ENOENT/.test(error?.message)) {
+      throw new Error('etcd is not installed');
+    }
+    if (error !== undefined) throw error instanceof Error ? error : new Error(error);
+  }
+  return { address, stop: child.stop };
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+function answers(address) {
+  const [host, port] = address.split(':');
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: Number(port) });
+    const settle = (yes) => {
+      socket.destroy();
+      resolve(yes);
+    };
+    socket.once('connect', () => settle(true)).once('error', () => settle(false));
+  });
+}
