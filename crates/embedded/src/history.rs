@@ -217,3 +217,118 @@ fn remove_rows(group: &mut Group<'_>, floor: u64) -> Result<bool> {
     }
     Ok(parts > PARTS)
 }
+
+#[cfg(test)]
+mod tests {
+    use norikv_core::{Call, Count, Durability, ErrorKind, FieldName, Put, Store, Version};
+
+    use super::*;
+    use crate::{EmbeddedStore, Settings};
+
+    fn call() -> Call {
+        Call::with_timeout(Duration::from_secs(60))
+    }
+
+    fn rows(store: &EmbeddedStore, tag: u8) -> usize {
+        let mut rows = 0;
+        let (start, end) = ([tag], [tag + 1]);
+        let bounds = (Bound::Included(&start[..]), Bound::Excluded(&end[..]));
+        let mut count = |_: Cell<'_>, _: Cell<'_>| {
+            rows += 1;
+            ControlFlow::Continue(())
+        };
+        store.shared().unwrap().engine.scan(Table::System, bounds, Order::Ascending, &mut count).unwrap();
+        rows
+    }
+
+    async fn write(store: &EmbeddedStore, puts: u64) {
+        for n in 0..puts {
+            store.put(Put::new(format!("{}", n % 10), vec![7; 500]), call()).await.unwrap();
+        }
+    }
+
+    /// Waits until the condition holds; the writer needs no push to get there.
+    async fn wait_for(what: &str, condition: impl Fn() -> bool) {
+        let wait = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+
+    #[tokio::test]
+    async fn no_more_revisions_are_kept_than_were_asked_for() {
+        let store =
+            EmbeddedStore::memory(Settings { history_revisions: 100, ..Settings::default() }).unwrap();
+        write(&store, 5_000).await;
+        let shared = store.shared().unwrap();
+        wait_for("the floor is where it stays", || shared.floor() >= 5_001 - 101).await;
+        drop(shared);
+        wait_for("the history is short", || rows(&store, keys::UNDO) <= 110).await;
+        // A row of the log goes when all of it has.
+        wait_for("the log is short", || rows(&store, keys::LOG) <= 110).await;
+        let floor = store.status(call()).await.unwrap().sizes.compact_version;
+        let old = Count { version: Some(Version::new(1, floor.index - 1)), ..Count::default() };
+        let error = store.count(old, call()).await.unwrap_err();
+        assert_eq!(error.version(FieldName::CompactVersion), Some(floor));
+        let kept = Count { version: Some(floor), ..Count::default() };
+        assert_eq!(store.count(kept, call()).await.unwrap().count, 10);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_longer_than_was_asked_for() {
+        let history = Duration::from_millis(20);
+        let store = EmbeddedStore::memory(Settings { history, ..Settings::default() }).unwrap();
+        write(&store, 1_000).await;
+        // Nobody writes any more, and it goes all the same.
+        wait_for("the history is gone", || rows(&store, keys::UNDO) == 0 && rows(&store, keys::LOG) == 0)
+            .await;
+        let status = store.status(call()).await.unwrap();
+        assert_eq!(status.sizes.compact_version, status.version);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_floor_set_by_hand_holds_and_survives_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(directory.path(), Settings::default()).unwrap();
+        write(&store, 50).await;
+        store.compact(30).await.unwrap();
+        store.close().await.unwrap();
+        let store = EmbeddedStore::open(directory.path(), Settings::default()).unwrap();
+        for (index, kept) in [(29, false), (30, true), (51, true)] {
+            let count = Count { version: Some(Version::new(1, index)), ..Count::default() };
+            match store.count(count, call()).await {
+                Ok(_) => assert!(kept, "revision {index} is below the floor"),
+                Err(error) => assert_eq!((kept, error.kind()), (false, ErrorKind::Compacted)),
+            }
+        }
+        // A floor in the future is the present.
+        store.compact(1_000).await.unwrap();
+        assert_eq!(store.status(call()).await.unwrap().sizes.compact_version.index, 51);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_space_of_old_history_comes_back_while_the_store_is_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings =
+            Settings { durability: Durability::Relaxed, history_revisions: 1_000, ..Settings::default() };
+        let store = EmbeddedStore::open(directory.path(), settings).unwrap();
+        let value = vec![7; 1_000];
+        for _ in 0..130 {
+            let puts = (0..1_000).map(|n| store.put(Put::new(format!("{n}"), value.clone()), call()));
+            for put in futures_util::future::join_all(puts).await {
+                put.unwrap();
+            }
+        }
+        // 130 MB were written, twice over with what was replaced; one is alive, with its history two. The
+        // engine's journals are the rest of it.
+        let shared = store.shared().unwrap();
+        wait_for("the space is back", || shared.engine.table_bytes() < 40_000_000).await;
+        drop(shared);
+        store.close().await.unwrap();
+    }
+}

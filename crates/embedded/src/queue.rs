@@ -131,6 +131,13 @@ impl Queue {
         self.something.notify_one();
     }
 
+    /// Closes, and lets go of what waits: there is no writer any more.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let jobs = std::mem::take(&mut self.state().jobs);
+        drop(jobs);
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.door.is_closed()
     }

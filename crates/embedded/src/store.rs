@@ -84,7 +84,8 @@ impl EmbeddedStore {
         }
         let mut directory = Directory::open(directory)?;
         let synced = directory.synced();
-        let engine = FjallEngine::open(&directory.data(), settings.cache_bytes / 16, synced)?;
+        let engine =
+            FjallEngine::open(&directory.data(), settings.cache_bytes / 16, directory.is_created(), synced)?;
         let meta = if directory.is_created() {
             let meta = Meta::load(&engine)?.ok_or_else(|| lost(0, 1))?;
             // What was acknowledged was noted. Less than that means that the journal lost its end.
@@ -140,7 +141,7 @@ impl EmbeddedStore {
         self.shared.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shared(&self) -> Result<Arc<Shared>> {
+    pub(crate) fn shared(&self) -> Result<Arc<Shared>> {
         self.guard().clone().ok_or_else(|| Error::closed("the store"))
     }
 

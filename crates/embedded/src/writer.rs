@@ -10,7 +10,7 @@ use crate::{
     job::{Answer, Job, Reply, Work},
     meta::Meta,
     pending::Pending,
-    queue::Taken,
+    queue::{Queue, Taken},
     shared::Shared,
     stage::{Group, Staged},
     sweep::Sweeper,
@@ -38,6 +38,15 @@ pub(crate) struct Writer {
     compactions: Vec<Reply<()>>,
 }
 
+/// Leaves nobody waiting for a writer that is gone, should it ever panic.
+struct AbandonOnDrop(Arc<Queue>);
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Self> {
         let revision = shared.published();
@@ -56,6 +65,7 @@ impl Writer {
 
     /// Writes until the queue is closed and empty, then puts everything on disk.
     pub(crate) fn run(mut self) {
+        let _abandon = AbandonOnDrop(Arc::clone(&self.shared.queue));
         loop {
             let wake_at = self.wake_at();
             let taken = self.shared.queue.take(&mut self.jobs, wake_at);

@@ -15,7 +15,7 @@ use fjall::{
 };
 use norikv_core::{Error, ErrorKind, FieldName, Order, Result};
 
-use super::{Bounds, Cell, Engine, Op, Synced, Table, Visit, journal};
+use super::{Bounds, Cell, Engine, Op, Synced, Table, Visit, journal, manifest};
 use crate::keys;
 
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
@@ -37,11 +37,24 @@ pub(crate) struct FjallEngine {
 }
 
 impl FjallEngine {
-    /// Opens the engine in a directory of its own, which it makes if need be.
+    /// Opens the engine in a directory of its own, which it makes unless it is `existing`.
     ///
     /// `synced` is what is known to have been on disk; see [`journal`].
-    pub(crate) fn open(directory: &Path, cache_bytes: u64, synced: Option<Synced>) -> Result<Self> {
-        if directory.exists() {
+    pub(crate) fn open(
+        directory: &Path,
+        cache_bytes: u64,
+        existing: bool,
+        synced: Option<Synced>,
+    ) -> Result<Self> {
+        let missing = || {
+            let message = "the store's tables are missing; restore the store from a backup";
+            Error::new(ErrorKind::Corruption, message)
+        };
+        if existing {
+            if !directory.join("keyspaces").exists() {
+                return Err(missing());
+            }
+            manifest::check(directory)?;
             journal::check(directory, synced)?;
         }
         let floor = Arc::new(AtomicU64::new(0));
@@ -57,14 +70,19 @@ impl FjallEngine {
                     (keyspace == SYSTEM).then(|| Arc::clone(&history) as Arc<dyn Factory>)
                 }))
                 .open()?;
+            // The engine would make a table anew that its catalogue has lost.
+            if existing && !["entries", SYSTEM].into_iter().all(|name| database.keyspace_exists(name)) {
+                return Ok(None);
+            }
             let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
             let entries = database.keyspace("entries", || options().expect_point_read_hits(true))?;
             let system = database.keyspace(SYSTEM, options)?;
-            Ok((database, entries, system))
+            Ok(Some((database, entries, system)))
         };
-        let (database, entries, system) = open().map_err(|error| read_error("open the store", error))?;
+        let opened = open().map_err(|error| read_error("open the store", error))?;
+        let (database, entries, system) = opened.ok_or_else(missing)?;
         if system.id() != SYSTEM_KEYSPACE {
-            return Err(Error::internal(format!("the engine numbers its tables otherwise: {}", system.id())));
+            return Err(missing());
         }
         let directory = directory.to_owned();
         Ok(Self { directory, database, entries, system, floor, broken: Mutex::default() })
