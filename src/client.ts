@@ -194,12 +194,14 @@ export class NoriKVClient implements PublicClient {
     throw unexpected('count');
   }
 
-  update(
+  async update(
     key: Key,
     fn: (current: PublicEntry | null) => Value | undefined | Promise<Value | undefined>,
     options: UpdateOptions = {},
   ): Promise<Version | null> {
-    return update(this, key, fn, options, this.#session.timeoutMs);
+    const { timeoutMs } = this.#session;
+    const call = { client: this, timeoutMs, caller: NoriKVClient.prototype.update };
+    return await update(call, key, fn, options);
   }
 
   namespace(prefix: Key): NoriKVClient {

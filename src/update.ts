@@ -11,28 +11,36 @@ import {
 import { checkTimeout } from './frame.js';
 import { checkOptions } from './session.js';
 import { cutStack, refusing } from './stack.js';
+import type { Caller } from './stack.js';
 import { checkType } from './write.js';
 
 /** The longest first delay after a conflict, and the longest of all, in milliseconds. */
 const INITIAL_DELAY_MS = 1;
 const MAX_DELAY_MS = 100;
 
+/** Whose update it is. */
+interface UpdateCall {
+  readonly client: Pick<NoriKVClient, 'getOrNull' | 'put'>;
+  /** How long the client's calls may take unless they say otherwise. */
+  readonly timeoutMs: number;
+  readonly caller: Caller;
+}
+
 /**
  * The compare-and-set loop: reads, asks `fn`, writes if nobody wrote in between, and on a conflict backs off with
  * full jitter and begins again.
  */
 export async function update(
-  client: Pick<NoriKVClient, 'getOrNull' | 'put'>,
+  call: UpdateCall,
   key: Key,
   fn: (current: Entry | null) => Value | undefined | Promise<Value | undefined>,
   options: UpdateOptions,
-  clientTimeoutMs: number,
 ): Promise<Version | null> {
-  refusing(update, () => {
+  const { client, caller } = call;
+  refusing(caller, () => {
     check(fn, options);
   });
-  const { signal, maxAttempts = Infinity, ttlMs } = options;
-  const timeoutMs = options.timeoutMs ?? clientTimeoutMs;
+  const { signal, maxAttempts = Infinity, ttlMs, timeoutMs = call.timeoutMs } = options;
   const deadline = performance.now() + timeoutMs;
   for (let attempt = 1; ; attempt++) {
     const left = (): number => Math.max(1, deadline - performance.now());
@@ -40,7 +48,7 @@ export async function update(
     try {
       current = await client.getOrNull(key, { signal, timeoutMs: left() });
     } catch (error) {
-      throw ours(error, timeoutMs);
+      throw ours(error, timeoutMs, caller);
     }
     const value = await fn(current);
     if (value === undefined) return null;
@@ -50,7 +58,7 @@ export async function update(
       return await client.put(key, value, { ...precondition, ttlMs, signal, timeoutMs: left() });
     } catch (error) {
       if (!(error instanceof VersionMismatchError || error instanceof AlreadyExistsError)) {
-        throw ours(error, timeoutMs);
+        throw ours(error, timeoutMs, caller);
       }
       const delay = Math.random() * Math.min(MAX_DELAY_MS, INITIAL_DELAY_MS * 2 ** (attempt - 1));
       if (attempt >= maxAttempts || performance.now() + delay >= deadline) {
@@ -59,13 +67,13 @@ export async function update(
           `the update met another write in each of ${why}; allow more, or spread the writes over more keys`,
           { attempts: attempt, cause: error },
         );
-        cutStack(exhausted, update);
+        cutStack(exhausted, caller);
         throw exhausted;
       }
       try {
         await backOff(delay, signal);
       } catch (aborted) {
-        throw ours(aborted, timeoutMs);
+        throw ours(aborted, timeoutMs, caller);
       }
     }
   }
@@ -89,7 +97,7 @@ function check(fn: unknown, options: UpdateOptions): void {
 }
 
 /** The error of one of the update's calls, as the update's own: its time, and its caller's stack. */
-function ours(error: unknown, timeoutMs: number): unknown {
+function ours(error: unknown, timeoutMs: number, caller: Caller): unknown {
   const own =
     error instanceof DeadlineExceededError
       ? new DeadlineExceededError(`the update was not done within its ${timeoutMs} ms`, {
@@ -98,7 +106,7 @@ function ours(error: unknown, timeoutMs: number): unknown {
           cause: error,
         })
       : error;
-  if (own instanceof Error) cutStack(own, update);
+  if (own instanceof Error) cutStack(own, caller);
   return own;
 }
 

@@ -37,7 +37,9 @@ describe.each(kinds)('put to $name', (kind) => {
         Array.from({ length: 1000 }, (_, at) => client.put(`at once:${at}`, `${at}`)),
       );
       const indexes = versions.map(({ index }) => Number(index - before.index));
-      expect(indexes.sort((a, b) => a - b)).toEqual(Array.from({ length: 1000 }, (_, at) => at + 1));
+      expect(indexes.sort((a, b) => a - b)).toEqual(
+        Array.from({ length: 1000 }, (_, at) => at + 1),
+      );
     });
 
     test('a put after a delete begins at generation 1 with a new createVersion', async () => {

@@ -11,6 +11,8 @@ import { startServer } from '@norikv/client/server';
 export interface TestStore {
   /** A client of it. */
   readonly client: NoriKVClient;
+  /** The client of the whole store, where `client` is that of a part of it. */
+  readonly whole?: NoriKVClient;
   /** Another client of the same data: over a connection of its own where there are connections. */
   another(): Promise<NoriKVClient>;
   /** Closes its clients, and removes what is left. */
@@ -83,10 +85,15 @@ async function openRemote(holds: Kind['holds'], settings: CommonConfig): Promise
 /** A namespace of a store that holds other keys, before and after it and with its prefix in them. */
 async function openPart(settings: CommonConfig): Promise<TestStore> {
   const whole = await openEmbedded('memory', settings);
-  const names = ['a', 'part', 'part.', 'part0', 'z'];
+  const names = ['a', 'part', 'part.', 'part0'];
   await Promise.all(names.map((name) => whole.client.put(name, 'not yours')));
   const client = whole.client.namespace('part/');
-  return { client, another: () => Promise.resolve(client), close: () => whole.close() };
+  return {
+    client,
+    whole: whole.client,
+    another: () => Promise.resolve(client),
+    close: () => whole.close(),
+  };
 }
 
 export const memory: Kind = {

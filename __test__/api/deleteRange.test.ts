@@ -1,0 +1,69 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { NoriKVClient } from '@norikv/client';
+import { kinds } from './stores';
+import type { TestStore } from './stores';
+
+describe.each(kinds)('deleteRange of $name', (kind) => {
+  let store: TestStore;
+  let client: NoriKVClient;
+
+  beforeAll(async () => {
+    store = await kind.open();
+    ({ client } = store);
+  });
+  afterAll(() => store.close());
+
+  const fill = (...keys: string[]) => Promise.all(keys.map((key) => client.put(key, key)));
+  const left = async () => (await client.scan().toArray()).map((entry) => entry.keyText());
+
+  test('a prefix, and nothing beside it', async () => {
+    await fill('a', 'a:1', 'a:2', 'a;', 'b');
+    expect(await client.deleteRange({ prefix: 'a:' })).toBe(2);
+    expect(await left()).toEqual(['a', 'a;', 'b']);
+  });
+
+  test('from a start up to and without an end', async () => {
+    await client.deleteRange({});
+    await fill('a', 'b', 'c', 'd');
+    expect(await client.deleteRange({ start: 'b', end: 'd' })).toBe(2);
+    expect(await left()).toEqual(['a', 'd']);
+    expect(await client.deleteRange({ start: 'b' })).toBe(1);
+    expect(await client.deleteRange({ end: 'b' })).toBe(1);
+    expect(await left()).toEqual([]);
+  });
+
+  test('a prefix of the largest byte has no end', async () => {
+    const bytes = (...numbers: number[]) => new Uint8Array(numbers);
+    await client.put(bytes(254, 255), '1');
+    await client.put(bytes(255), '2');
+    await client.put(bytes(255, 255, 255), '3');
+    expect(await client.deleteRange({ prefix: bytes(255) })).toBe(2);
+    expect(await client.deleteRange({ prefix: bytes(254) })).toBe(1);
+  });
+
+  test('all in one revision, and none for nothing', async () => {
+    await Promise.all(Array.from({ length: 2500 }, (_, at) => client.put(`many:${at}`, 'x')));
+    const before = await client.put('marker', '1');
+    expect(await client.deleteRange({ prefix: 'many:' })).toBe(2500);
+    expect(await client.deleteRange({ prefix: 'many:' })).toBe(0);
+    const after = await client.put('marker', '2');
+    expect(after.index).toBe(before.index + 2n);
+  });
+
+  test('without bounds everything that the client can see', async () => {
+    await fill('x', 'y');
+    expect(await client.deleteRange({})).toBe(3);
+    expect(await left()).toEqual([]);
+  });
+});
+
+test.each(kinds.filter(({ part }) => part))(
+  'deleteRange of $name leaves the rest of the store alone',
+  async (kind) => {
+    const store = await kind.open();
+    await store.client.put('mine', '1');
+    expect(await store.client.deleteRange({})).toBe(1);
+    expect(await store.whole?.count({})).toBe(4);
+    await store.close();
+  },
+);
