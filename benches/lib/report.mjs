@@ -87,7 +87,7 @@ function historyMarkdown(report) {
       return ratio === undefined ? '–' : times(ratio);
     }),
   ]);
-  return markdownTable(head, new Set(head.keys().filter?.((at) => at > 0) ?? []), lines);
+  return markdownTable(head, new Set(head.map((_, at) => at).slice(1)), lines);
 }
 
 function summary({ date, commit, rows }) {
