@@ -28,7 +28,8 @@ struct State {
     jobs: Vec<Job>,
     bytes: usize,
     closed: bool,
-    writer_sleeps: bool,
+    /// The writer sleeps, and is to be woken when there are so many jobs.
+    wake_writer_at: Option<usize>,
     someone_wants_room: bool,
 }
 
@@ -81,7 +82,8 @@ impl Queue {
                 if fits || state.jobs.is_empty() {
                     state.bytes += bytes;
                     state.jobs.extend(job.take());
-                    if std::mem::take(&mut state.writer_sleeps) {
+                    if state.wake_writer_at.is_some_and(|enough| state.jobs.len() >= enough) {
+                        state.wake_writer_at = None;
                         self.something.notify_one();
                     }
                     return Ok(());
@@ -107,20 +109,46 @@ impl Queue {
             if state.closed {
                 return Taken::Closed;
             }
-            state.writer_sleeps = true;
-            state = match wake_at {
-                None => self.something.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        state.writer_sleeps = false;
-                        return Taken::Timeout;
-                    }
-                    self.something.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            state.writer_sleeps = false;
+            match self.sleep(state, 1, wake_at) {
+                Some(woken) => state = woken,
+                None => return Taken::Timeout,
+            }
         }
+    }
+
+    /// For the writer: waits until there are so many jobs, but not beyond a time.
+    pub(crate) fn wait_for_company(&self, jobs: usize, until: Instant) {
+        let jobs = jobs.min(self.max_jobs);
+        let mut state = self.state();
+        while state.jobs.len() < jobs && !state.closed && !state.someone_wants_room {
+            match self.sleep(state, jobs, Some(until)) {
+                Some(woken) => state = woken,
+                None => return,
+            }
+        }
+    }
+
+    /// Sleeps until woken; `None` when it is past the time.
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        jobs: usize,
+        until: Option<Instant>,
+    ) -> Option<MutexGuard<'a, State>> {
+        state.wake_writer_at = Some(jobs);
+        let mut state = match until {
+            None => self.something.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    state.wake_writer_at = None;
+                    return None;
+                }
+                self.something.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.wake_writer_at = None;
+        Some(state)
     }
 
     /// Refuses further jobs. Those that are in stay in.

@@ -19,6 +19,9 @@ use crate::{
 /// Until when what was acknowledged from memory is to be on its way to the disk.
 const SYNC_AFTER: Duration = Duration::from_millis(50);
 
+/// How long a group waits at most for the callers of the one before it.
+const MOST_PATIENCE: Duration = Duration::from_millis(1);
+
 /// The one that writes.
 ///
 /// It takes all the writes that wait, stages them one after the other, commits them together, publishes the
@@ -33,6 +36,8 @@ pub(crate) struct Writer {
     history: History,
     /// Since when something is committed that is not on disk.
     unsynced_since: Option<Instant>,
+    /// How many callers the last group had, if more than one, and how long its sync took.
+    company: Option<(usize, Duration)>,
     jobs: Vec<Job>,
     answers: Vec<(Answer, Option<Pending>)>,
     compactions: Vec<Reply<()>>,
@@ -57,6 +62,7 @@ impl Writer {
             history: History::new(&shared)?,
             shared,
             unsynced_since: None,
+            company: None,
             jobs: Vec::new(),
             answers: Vec::new(),
             compactions: Vec::new(),
@@ -67,6 +73,7 @@ impl Writer {
     pub(crate) fn run(mut self) {
         let _abandon = AbandonOnDrop(Arc::clone(&self.shared.queue));
         loop {
+            self.wait_for_company();
             let wake_at = self.wake_at();
             let taken = self.shared.queue.take(&mut self.jobs, wake_at);
             if taken == Taken::Closed {
@@ -76,6 +83,15 @@ impl Writer {
             self.sync_if_due();
         }
         self.finish();
+    }
+
+    /// The callers of the last group come back one by one with their next writes. The first one back would
+    /// have a sync of its own, and all the others wait for it; so they are waited for, for a small part of a
+    /// sync. A caller that is alone is never made to wait.
+    fn wait_for_company(&mut self) {
+        if let Some((callers, sync)) = self.company.take() {
+            self.shared.queue.wait_for_company(callers, Instant::now() + (sync / 8).min(MOST_PATIENCE));
+        }
     }
 
     fn wake_at(&self) -> Option<Instant> {
@@ -93,7 +109,11 @@ impl Writer {
             self.stage(&mut group, job);
         }
         let floor = self.history.advance(&shared, &mut group);
+        let started = Instant::now();
         let result = self.commit(group.finish(), floor);
+        if self.durable && self.answers.len() > 1 {
+            self.company = Some((self.answers.len(), started.elapsed()));
+        }
         if let Err(error) = &result {
             tracing::error!(%error, "a group of writes failed");
             self.sweeper.stop();
