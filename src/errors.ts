@@ -19,7 +19,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
 export class NoriKVError extends Error {
   readonly code: ErrorCode;
   readonly retryable: boolean;
-  readonly outcome?: 'unknown';
+  declare readonly outcome?: 'unknown';
 
   constructor(code: ErrorCode, message: string, details: Details = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined);
