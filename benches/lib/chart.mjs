@@ -13,14 +13,16 @@ export async function draw(report) {
       met: row.met ? 'met' : 'not met',
       text: `${row.ratio.toPrecision(2)}×`,
     }));
-  const far = Math.max(2, ...values.map(({ part }) => Math.max(part, 1 / part))) * 1.6;
+  // Room for the figures beyond the longest bars.
+  const parts = values.map(({ part }) => part);
+  const domain = [Math.min(0.5, ...parts) / 1.8, Math.max(2, ...parts) * 1.8];
   const y = { field: 'row', type: 'nominal', sort: { field: 'at' }, title: null };
   const x = {
     field: 'part',
     type: 'quantitative',
     title: 'ratio ÷ budget (log); a bar to the right of 1 keeps its budget',
   };
-  const scale = { type: 'log', domain: [1 / far, far], nice: false };
+  const scale = { type: 'log', domain, nice: false };
   const label = (test, align, dx) => ({
     transform: [{ filter: `datum.part ${test} 1` }],
     mark: { type: 'text', align, dx },
@@ -51,7 +53,7 @@ export async function draw(report) {
       label('>=', 'left', 4),
       label('<', 'right', -4),
     ],
-    config: { font: 'sans-serif', axisY: { labelLimit: 480 } },
+    config: { font: 'sans-serif', axisY: { labelLimit: 0 } },
   };
   return new View(parse(compile(spec).spec), { renderer: 'none' }).toSVG();
 }
