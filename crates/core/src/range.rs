@@ -103,8 +103,10 @@ impl KeyRange {
     /// The same range with `prefix` before every key.
     #[must_use]
     pub fn under(&self, prefix: &[u8]) -> Self {
+        // A key has at least one byte, so the key that is the prefix alone is no key of the range.
+        let first: &[u8] = if self.start.is_empty() && !self.is_empty() { &[0] } else { &self.start };
         Self {
-            start: [prefix, &self.start].concat().into(),
+            start: [prefix, first].concat().into(),
             end: match &self.end {
                 Some(end) => Some([prefix, end].concat().into()),
                 None => successor_of_prefix(prefix),
@@ -140,7 +142,13 @@ mod tests {
     #[test]
     fn an_open_range_under_a_prefix_stays_under_it() {
         let range = KeyRange::all().under(b"t:");
-        assert!(range.contains(b"t:\xff\xff"));
-        assert!(!range.contains(b"t;"));
+        assert!(range.contains(b"t:\xff\xff") && range.contains(b"t:\0"));
+        assert!(!range.contains(b"t;") && !range.contains(b"t:"));
+    }
+
+    #[test]
+    fn an_empty_range_under_a_prefix_is_one() {
+        let range = KeyRange::new(Bytes::new(), Some(Bytes::new())).unwrap().under(b"t:");
+        assert!(range.is_empty() && range.check().is_ok());
     }
 }
