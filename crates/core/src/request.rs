@@ -100,6 +100,17 @@ impl Precondition {
             )),
         }
     }
+
+    /// Refuses the version that no entry has: on the wire it stands for "not there", so that a store behind a
+    /// server would take it for the opposite of what it says.
+    fn check(self) -> Result<()> {
+        match self {
+            Self::Version(Version::ZERO) => Err(Error::invalid_argument(
+                "no key is ever at version 0.0; use ifNotExists to write only if the key is missing",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Reads one key.
@@ -151,6 +162,7 @@ impl Put {
     pub fn check(&self, max_value_bytes: usize) -> Result<()> {
         check_key(&self.key)?;
         check_value(&self.value, max_value_bytes)?;
+        self.precondition.check()?;
         self.idempotency_key.as_deref().map_or(Ok(()), check_idempotency_key)
     }
 
@@ -194,6 +206,7 @@ impl Delete {
     /// `InvalidArgument`.
     pub fn check(&self) -> Result<()> {
         check_key(&self.key)?;
+        self.precondition().check()?;
         self.idempotency_key.as_deref().map_or(Ok(()), check_idempotency_key)
     }
 
