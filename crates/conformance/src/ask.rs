@@ -1,0 +1,105 @@
+//! The calls of a store as rules make them: short, and each with its time.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use norikv_core::{
+    Call, Consistency, Count, Delete, DeleteResult, Entry, Get, GetMany, KeyRange, Page, Put, Result, Scan,
+    Store, Version,
+};
+use tokio::time::timeout_at;
+
+/// Longer than any call of a rule takes.
+#[must_use]
+pub fn call() -> Call {
+    Call::with_timeout(Duration::from_secs(20))
+}
+
+/// Makes a call, and keeps its time as whoever drives a store does.
+///
+/// # Errors
+/// The call's own, or `DeadlineExceeded`.
+pub async fn within<T>(call: Call, made: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout_at(call.deadline().into(), made).await.unwrap_or_else(|_| Err(call.deadline_exceeded()))
+}
+
+/// The get of a key.
+pub(crate) fn of(key: impl Into<Bytes>) -> Get {
+    Get { key: key.into(), consistency: Consistency::default() }
+}
+
+/// Reads a key.
+///
+/// # Errors
+/// The store's.
+pub async fn get(store: &dyn Store, key: impl Into<Bytes>) -> Result<Option<Entry>> {
+    within(call(), store.get(of(key), call())).await
+}
+
+/// The value of a key.
+pub(crate) async fn value(store: &dyn Store, key: impl Into<Bytes>) -> Result<Option<Bytes>> {
+    Ok(get(store, key).await?.map(|entry| entry.value))
+}
+
+/// Writes a key.
+///
+/// # Errors
+/// The store's.
+pub async fn put(store: &dyn Store, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<Version> {
+    write(store, Put::new(key, value)).await
+}
+
+pub(crate) async fn write(store: &dyn Store, put: Put) -> Result<Version> {
+    Ok(within(call(), store.put(put, call())).await?.version)
+}
+
+pub(crate) async fn remove(store: &dyn Store, delete: Delete) -> Result<DeleteResult> {
+    within(call(), store.delete(delete, call())).await
+}
+
+pub(crate) async fn delete(store: &dyn Store, key: impl Into<Bytes>) -> Result<DeleteResult> {
+    remove(store, Delete::new(key)).await
+}
+
+pub(crate) async fn get_many(store: &dyn Store, keys: Vec<Bytes>) -> Result<Vec<Option<Entry>>> {
+    let request = GetMany { keys, consistency: Consistency::default() };
+    within(call(), store.get_many(request, call())).await
+}
+
+pub(crate) async fn page(store: &dyn Store, scan: Scan) -> Result<Page> {
+    within(call(), store.scan(scan, call())).await
+}
+
+/// Everything that a scan answers, over all its pages, and the version it was read at.
+pub(crate) async fn scan(store: &dyn Store, scan: Scan) -> Result<(Vec<Entry>, Version)> {
+    let mut next = Some(scan);
+    let (mut all, mut version) = (Vec::new(), Version::ZERO);
+    while let Some(scan) = next {
+        let page = page(store, scan.clone()).await?;
+        assert!(!page.entries.is_empty() || !page.more, "an empty page that says that there is more");
+        next = scan.next(&page);
+        version = page.version;
+        all.extend(page.entries);
+    }
+    Ok((all, version))
+}
+
+/// The keys that a scan answers.
+pub(crate) async fn keys(store: &dyn Store, request: Scan) -> Result<Vec<Bytes>> {
+    Ok(scan(store, request).await?.0.into_iter().map(|entry| entry.key).collect())
+}
+
+pub(crate) async fn count(store: &dyn Store, range: KeyRange, version: Option<Version>) -> Result<u64> {
+    let request = Count { range, version, consistency: Consistency::default() };
+    Ok(within(call(), store.count(request, call())).await?.count)
+}
+
+/// The store's newest version, by its own word.
+pub(crate) async fn newest(store: &dyn Store) -> Result<Version> {
+    Ok(within(call(), store.status(call())).await?.version)
+}
+
+/// The version so many revisions later.
+pub(crate) fn later(version: Version, revisions: u64) -> Version {
+    Version::new(version.term, version.index + revisions)
+}

@@ -1,0 +1,25 @@
+//! What every NoriKV store must do, as tests, and the tools to break what carries one.
+//!
+//! A store passes when [`conformance!`] does, which makes a test of every rule in [`rules`]. The rules see a store
+//! through [`norikv_core::Store`] alone; a [`World`] knows how to make one, and how to close it and open it again.
+//!
+//! ```ignore
+//! norikv_conformance::conformance!(memory, Memory, [plain, full]);
+//! ```
+//!
+//! [`Proxy`] stands between a client and a server and cuts, delays or swallows what passes.
+
+mod ask;
+mod check;
+mod proxy;
+mod reference;
+pub mod rules;
+mod run;
+mod table;
+mod world;
+
+pub use ask::{call, get, put, within};
+pub use check::{Check, Failure, refused};
+pub use proxy::{Proxy, Way};
+pub use run::{run_on_store, run_on_world};
+pub use world::{Fixture, Setup, World};

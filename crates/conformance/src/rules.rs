@@ -1,0 +1,24 @@
+//! The rules of the model, each a function that fails if a store breaks it.
+//!
+//! They come in groups, by what a store has: `plain` is what a server of `norikv.v1` alone can do, `full` is the
+//! rest of the model, `disk` is for stores that can be opened again, and `lacking` is for the server of
+//! `norikv.v1` alone: what it has to refuse.
+
+pub mod closing;
+pub mod conditions;
+pub mod deletes;
+pub mod entries;
+pub mod expiry;
+pub mod history;
+pub mod idempotency;
+pub mod keys;
+pub mod lacking;
+pub mod many;
+pub mod order;
+pub mod ranges;
+pub mod reading;
+pub mod reopening;
+pub mod scans;
+pub mod sequences;
+pub mod status;
+pub mod versions;

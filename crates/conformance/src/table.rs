@@ -1,0 +1,202 @@
+//! Which rules there are, and for which stores.
+
+/// Makes a test of every rule of the groups for one store, in a module of the store's name.
+///
+/// The groups are those of [`rules`](crate::rules). The world is an expression, evaluated in each test.
+#[macro_export]
+macro_rules! conformance {
+    ($name:ident, $world:expr, [$($group:ident),+ $(,)?]) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            $($crate::conformance!(@group $group, $world);)+
+        }
+    };
+
+    (@group plain, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, keys [
+            an_empty_key_and_one_of_1025_bytes_are_refused_and_change_nothing,
+            a_key_is_any_bytes_and_no_two_are_the_same,
+            a_value_is_any_bytes_and_an_empty_one_is_a_value,
+            a_value_of_1_mib_is_taken_and_a_larger_one_refused_naming_both_sizes,
+            a_wrong_idempotency_key_is_refused_and_changes_nothing,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, keys [
+            the_shortest_and_the_longest_key_are_keys,
+            the_largest_value_is_a_setting,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, versions [
+            every_write_adds_exactly_1_to_the_revision_of_the_whole_store,
+            a_delete_of_nothing_takes_no_revision,
+            a_refused_write_takes_no_revision,
+            a_read_takes_no_revision,
+            writes_at_the_same_time_have_revisions_without_a_gap,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, conditions [
+            if_match_version_writes_at_the_keys_version_and_no_other,
+            if_match_version_on_a_missing_key_is_a_mismatch_without_an_actual_version,
+            a_version_from_before_a_delete_does_not_match_what_was_created_since,
+            a_version_of_another_term_never_matches,
+            the_version_0_0_is_refused,
+            if_not_exists_writes_only_if_the_key_is_missing,
+            a_key_with_an_empty_value_is_there,
+            of_conditional_writes_at_the_same_time_one_wins,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, deletes [
+            a_delete_answers_whether_the_key_was_there,
+            a_delete_takes_one_key_and_not_those_beside_it,
+            a_delete_with_if_match_happens_at_the_keys_version_and_no_other,
+            a_delete_with_if_match_of_a_missing_key_is_a_mismatch,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, reading [
+            every_consistency_sees_what_was_acknowledged,
+            what_is_answered_at_once_is_what_is_answered_otherwise,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, expiry [
+            a_get_sees_an_entry_up_to_the_moment_it_expires,
+            an_expiry_takes_a_revision_of_its_own_within_500_ms,
+            a_put_without_ttl_clears_an_earlier_one,
+            a_put_with_ttl_replaces_an_earlier_one,
+            what_has_expired_is_missing_for_writes,
+            the_shortest_and_the_longest_ttl_are_taken,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, idempotency [
+            a_repeat_answers_the_recorded_version_and_changes_nothing,
+            a_repeated_delete_answers_what_the_first_answered,
+            an_idempotency_key_with_another_write_is_refused,
+            a_refused_write_records_nothing,
+            a_repeat_of_a_conditional_write_answers_though_its_condition_holds_no_more,
+            repeats_at_the_same_time_are_one_write,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, idempotency [
+            after_its_window_a_record_is_forgotten,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, order [
+            writes_to_one_key_take_effect_in_the_order_of_their_first_poll,
+            a_read_sees_the_writes_begun_before_it_and_none_begun_after,
+            a_call_dropped_before_it_is_polled_does_nothing,
+            a_dropped_call_happens_whole_or_not_at_all_and_holds_up_nobody,
+            thousands_of_calls_dropped_at_once_hold_up_nobody,
+            calls_on_many_keys_at_once_all_get_their_own_answer,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, closing [
+            a_closed_store_says_so_and_closing_twice_is_closing_once,
+            calls_under_way_end_when_the_store_closes,
+        ]);
+    };
+
+    (@group full, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_world, versions [an_empty_store_is_at_revision_1]);
+        $crate::conformance!(@tests $world, run_on_store, entries [
+            an_entry_has_its_versions_and_the_number_of_puts_since_its_creation,
+            an_entry_without_a_lease_and_a_ttl_has_neither,
+            get_get_many_and_scan_tell_the_same,
+            a_put_with_prev_entry_answers_the_entry_before_it,
+            all_versions_of_a_store_are_of_one_term,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, many [
+            get_many_answers_in_the_order_of_its_keys,
+            one_wrong_key_refuses_the_whole_get_many,
+            get_many_reads_from_one_snapshot,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, scans [
+            keys_sort_as_unsigned_bytes,
+            a_prefix_takes_the_keys_that_begin_with_it_also_one_of_0xff_bytes,
+            a_range_goes_from_its_start_up_to_and_without_its_end,
+            a_scan_of_nothing_is_an_empty_page,
+            a_limit_is_the_number_of_entries,
+            a_limit_holds_across_pages,
+            a_scan_of_keys_only_leaves_out_the_values_and_nothing_else,
+            every_page_of_a_scan_is_of_one_snapshot,
+            a_scan_under_concurrent_writes_sees_one_version,
+            large_values_come_in_several_pages,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, ranges [
+            a_range_delete_answers_how_many_and_takes_one_revision,
+            a_range_delete_of_nothing_takes_no_revision,
+            a_range_delete_takes_its_start_and_leaves_its_end,
+            a_wrong_range_is_refused_and_changes_nothing,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, expiry [
+            a_get_many_sees_an_entry_up_to_the_moment_it_expires,
+            a_scan_sees_an_entry_up_to_the_moment_it_expires,
+            a_count_counts_an_entry_up_to_the_moment_it_expires,
+            an_entry_says_when_it_expires,
+            an_expiry_is_a_delete_in_the_history,
+            many_entries_that_expire_together_take_a_revision_each,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, history [
+            a_read_at_an_old_version_answers_what_was_there_then,
+            an_old_entry_has_the_fields_that_it_had,
+            a_version_in_the_future_is_refused,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, history [
+            below_the_compaction_floor_a_read_fails_with_the_floor,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, status [
+            the_status_tells_the_newest_version,
+            the_status_names_the_features,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, status [
+            the_status_says_when_a_write_is_acknowledged,
+            the_status_tells_the_limits,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, closing [every_call_of_a_closed_store_says_so]);
+        $crate::conformance!(@tests $world, run_on_world, sequences [
+            any_sequence_of_calls_is_answered_as_the_model_says,
+        ]);
+    };
+
+    (@group disk, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_world, reopening [
+            a_store_that_is_opened_again_has_every_entry_and_goes_on_at_its_revision,
+            old_versions_can_be_read_after_it_was_opened_again,
+            a_repeat_answers_the_recorded_version_after_it_was_opened_again,
+            what_expired_while_it_was_closed_is_gone_and_takes_its_revision,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, sequences [
+            any_sequence_of_calls_is_answered_as_the_model_says_across_reopening,
+        ]);
+    };
+
+    (@group lacking, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, lacking [
+            what_needs_the_extension_is_refused_and_changes_nothing,
+            the_first_call_is_refused_as_well,
+            an_entry_has_its_value_and_version_and_nothing_is_made_up,
+            conditions_work_without_the_extension,
+        ]);
+    };
+
+    (@tests $world:expr, $run:ident, $rules:ident [$($rule:ident),+ $(,)?]) => {
+        $(
+            #[test]
+            fn $rule() -> $crate::Check {
+                $crate::$run(&$world, $crate::rules::$rules::$rule)
+            }
+        )+
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// Every rule that is written has its place in the table.
+    #[test]
+    fn no_rule_is_forgotten() {
+        let table = include_str!("table.rs");
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rules");
+        let mut rules = 0;
+        for file in std::fs::read_dir(directory).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            for line in text.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
+                let rule = line.split('(').next().unwrap();
+                assert!(
+                    table.contains(&format!("{rule},")) || table.contains(&format!("[{rule}]")),
+                    "{rule}"
+                );
+                rules += 1;
+            }
+        }
+        assert!(rules > 70, "{rules}");
+    }
+}
