@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Backoff, Call, Error, ErrorKind};
+use crate::{Backoff, Call, Error, ErrorKind, FieldName};
 
 /// How often a call is tried, and how long is waited between.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,8 +55,10 @@ impl Retry {
                 | ErrorKind::NotLeader
                 | ErrorKind::ResourceExhausted
         );
-        // A node that refuses a call because it does not lead, or because it is full, did not carry it out.
-        let refused = matches!(error.kind(), ErrorKind::NotLeader | ErrorKind::ResourceExhausted);
+        // A node that refuses a call because it does not lead, or because it is full, did not carry it out,
+        // unless it says that it does not know.
+        let refused = matches!(error.kind(), ErrorKind::NotLeader | ErrorKind::ResourceExhausted)
+            && error.field(FieldName::Outcome).is_none();
         if !transient || !(self.repeatable || !sent || refused) {
             return None;
         }
@@ -81,6 +83,16 @@ mod tests {
         let mut retry = Retry::new(RetryPolicy::default(), Call::default(), false);
         assert!(retry.after(&unavailable(), false).is_some());
         assert!(retry.after(&unavailable(), true).is_none());
+    }
+
+    #[test]
+    fn a_plain_write_is_repeated_when_it_was_refused_but_not_when_that_is_in_doubt() {
+        let full = Error::new(ErrorKind::ResourceExhausted, "full");
+        let policy = RetryPolicy::default();
+        let mut retry = Retry::new(policy, Call::default(), false);
+        assert!(retry.after(&full, true).is_some());
+        let mut retry = Retry::new(policy, Call::default(), false);
+        assert!(retry.after(&full.with(FieldName::Outcome, "unknown"), true).is_none());
     }
 
     #[test]
