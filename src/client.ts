@@ -57,7 +57,7 @@ export class NoriKVClient implements PublicClient {
   }
 
   static async open(config: string | ClientConfig, options?: CallOptions): Promise<NoriKVClient> {
-    const client = new NoriKVClient(config);
+    const client = refusing(NoriKVClient.open, () => new NoriKVClient(config));
     try {
       await client.#connect(options, NoriKVClient.open);
     } catch (error) {
@@ -67,8 +67,8 @@ export class NoriKVClient implements PublicClient {
     return client;
   }
 
-  connect(options?: CallOptions): Promise<void> {
-    return this.#connect(options, NoriKVClient.prototype.connect);
+  async connect(options?: CallOptions): Promise<void> {
+    await this.#connect(options, NoriKVClient.prototype.connect);
   }
 
   async #connect(options: CallOptions | undefined, caller: Caller): Promise<void> {
@@ -337,6 +337,11 @@ function unexpected(call: string): InternalError {
 }
 
 /** Makes a client and connects it. */
-export function createClient(config: string | ClientConfig): Promise<NoriKVClient> {
-  return NoriKVClient.open(config);
+export async function createClient(config: string | ClientConfig): Promise<NoriKVClient> {
+  try {
+    return await NoriKVClient.open(config);
+  } catch (error) {
+    if (error instanceof Error) cutStack(error, createClient);
+    throw error;
+  }
 }

@@ -1,3 +1,4 @@
+import { describe } from './bytes.js';
 import { InvalidArgumentError } from './errors.js';
 
 export const ConsistencyLevel = {
@@ -21,7 +22,7 @@ export function consistencyNumber(level: ConsistencyLevel | undefined): number {
   const number = NUMBER.get(level);
   if (number === undefined) {
     throw new InvalidArgumentError(
-      `consistency is 'lease', 'linearizable' or 'stale_ok'; got ${JSON.stringify(level)}`,
+      `consistency is 'lease', 'linearizable' or 'stale_ok'; got ${describe(level)}`,
     );
   }
   return number;

@@ -6,6 +6,8 @@ import type { Server } from '../server.js';
 import { NoriKVClient } from './client.js';
 import { EphemeralServerError } from './errors.js';
 import { startServer } from './serve.js';
+import { cutStack } from './stack.js';
+import type { Caller } from './stack.js';
 
 /** What a running ephemeral server has. */
 interface Running {
@@ -25,18 +27,22 @@ export class EphemeralNoriKV implements PublicEphemeral {
   }
 
   get address(): string {
-    return this.#now().server.address;
+    return this.#now(Object.getOwnPropertyDescriptor(EphemeralNoriKV.prototype, 'address')?.get)
+      .server.address;
   }
 
   async start(): Promise<void> {
     if (this.#starting !== undefined) {
-      throw new EphemeralServerError('the ephemeral server was started already');
+      const error = new EphemeralServerError('the ephemeral server was started already');
+      cutStack(error, EphemeralNoriKV.prototype.start);
+      throw error;
     }
     this.#starting = run(this.#port);
     try {
       this.#running = await this.#starting;
     } catch (error) {
       this.#starting = undefined;
+      if (error instanceof Error) cutStack(error, EphemeralNoriKV.prototype.start);
       throw error;
     }
   }
@@ -57,12 +63,16 @@ export class EphemeralNoriKV implements PublicEphemeral {
   }
 
   getClient(): NoriKVClient {
-    return this.#now().client;
+    return this.#now(EphemeralNoriKV.prototype.getClient).client;
   }
 
-  #now(): Running {
+  #now(caller: Caller | undefined): Running {
     if (this.#running === undefined) {
-      throw new EphemeralServerError('the ephemeral server is not running; await start() first');
+      const error = new EphemeralServerError(
+        'the ephemeral server is not running; await start() first',
+      );
+      if (caller !== undefined) cutStack(error, caller);
+      throw error;
     }
     return this.#running;
   }
@@ -86,6 +96,11 @@ async function run(port: number): Promise<Running> {
 /** Starts an ephemeral server. */
 export async function createEphemeral(options?: EphemeralOptions): Promise<EphemeralNoriKV> {
   const server = new EphemeralNoriKV(options);
-  await server.start();
+  try {
+    await server.start();
+  } catch (error) {
+    if (error instanceof Error) cutStack(error, createEphemeral);
+    throw error;
+  }
   return server;
 }

@@ -38,7 +38,8 @@ export function writeRange(
     frame.data(prefix, 'a prefix');
   } else {
     frame.u8(present | (end === undefined ? 0 : HAS_END));
-    frame.data(start ?? '', "a range's start");
+    const { start = '' } = range;
+    frame.data(start, "a range's start");
     if (end !== undefined) frame.data(end, "a range's end");
   }
   if (version !== undefined) frame.version(version);

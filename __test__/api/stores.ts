@@ -15,6 +15,8 @@ export interface TestStore {
   readonly whole?: NoriKVClient;
   /** Another client of the same data: over a connection of its own where there are connections. */
   another(): Promise<NoriKVClient>;
+  /** A client of the same data, after the first was closed. */
+  again(): Promise<NoriKVClient>;
   /** Closes its clients, and removes what is left. */
   close(): Promise<void>;
 }
@@ -65,6 +67,7 @@ async function openEmbedded(holds: Kind['holds'], settings: CommonConfig): Promi
   return {
     client,
     another: () => Promise.resolve(client),
+    again: () => world.client({ ...settings, address }),
     close: () => world.close(),
   };
 }
@@ -78,6 +81,7 @@ async function openRemote(holds: Kind['holds'], settings: CommonConfig): Promise
   return {
     client: await world.client(config),
     another: () => world.client(config),
+    again: () => world.client(config),
     close: () => world.close(),
   };
 }
@@ -92,6 +96,7 @@ async function openPart(settings: CommonConfig): Promise<TestStore> {
     client,
     whole: whole.client,
     another: () => Promise.resolve(client),
+    again: async () => (await whole.again()).namespace('part/'),
     close: () => whole.close(),
   };
 }

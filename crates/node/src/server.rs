@@ -138,6 +138,11 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
                 ))
             })?,
     };
+    if options.max_value_bytes == Some(0) {
+        return Err(Error::invalid_argument(
+            "maxValueBytes is a whole number from 1; got 0",
+        ));
+    }
     let embedded_settings = Settings {
         durability,
         max_value_bytes: options.max_value_bytes.unwrap_or(defaults.max_value_bytes),

@@ -19,7 +19,7 @@ impl Server {
     /// Serves a store. When this returns, clients can connect.
     ///
     /// # Errors
-    /// `InvalidArgument` for settings that cannot be, `Unavailable` or `PermissionDenied` if the address cannot
+    /// `InvalidArgument` for settings that cannot be, `Connection` or `PermissionDenied` if the address cannot
     /// be listened on, and whatever the store answers when it is asked for its status.
     pub async fn start(store: StoreRef, settings: ServerSettings) -> Result<Self> {
         settings.check()?;
@@ -79,7 +79,7 @@ impl Drop for Server {
 fn cannot_listen(listen: SocketAddr, error: io::Error) -> Error {
     let (kind, why) = match error.kind() {
         io::ErrorKind::AddrInUse => (
-            ErrorKind::Unavailable,
+            ErrorKind::Connection,
             "another program listens there; end it, or choose another port".to_owned(),
         ),
         io::ErrorKind::AddrNotAvailable => {
@@ -88,7 +88,7 @@ fn cannot_listen(listen: SocketAddr, error: io::Error) -> Error {
         io::ErrorKind::PermissionDenied => {
             (ErrorKind::PermissionDenied, "not permitted; choose a port above 1023".to_owned())
         }
-        _ => (ErrorKind::Unavailable, error.to_string()),
+        _ => (ErrorKind::Connection, error.to_string()),
     };
     Error::new(kind, format!("cannot listen on {listen}: {why}"))
         .with(FieldName::Address, listen.to_string().as_str())

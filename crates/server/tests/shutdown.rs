@@ -156,6 +156,6 @@ async fn an_address_that_is_taken_is_a_clear_error() {
     let (server, store) = serve(settings()).await;
     let again = norikv_server::ServerSettings { listen: server.local_addr(), ..settings() };
     let error = Server::start(store, again).await.unwrap_err();
-    assert_eq!(error.kind(), norikv_core::ErrorKind::Unavailable);
+    assert_eq!(error.kind(), norikv_core::ErrorKind::Connection);
     assert!(error.message().contains(&server.local_addr().to_string()));
 }
