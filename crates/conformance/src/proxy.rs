@@ -164,9 +164,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// Carries one connection until one side ends it or it is cut.
 async fn carry(client: TcpStream, shared: Arc<Shared>) {
     let mut faults = shared.faults.subscribe();
-    if faults.borrow_and_update().refuses {
-        reset(&client);
-        return;
+    let Faults { cuts: begun, refuses, .. } = *faults.borrow_and_update();
+    if refuses {
+        return reset(&client);
     }
     let target = *lock(&shared.target);
     let Ok(server) = TcpStream::connect(target).await else { return reset(&client) };
@@ -180,8 +180,9 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) {
     let (from_server, to_server) = server.into_split();
     let there = pass(from_client, to_server, Way::ToServer, &shared);
     let back = pass(from_server, to_client, Way::ToClient, &shared);
-    let begun = faults.borrow().cuts;
     tokio::select! {
+        // First: what was held back does not slip out when a cut is followed by healing.
+        biased;
         _ = faults.wait_for(|faults| faults.cuts > begun) => {}
         _ = async { tokio::try_join!(there, back) } => {}
     }
