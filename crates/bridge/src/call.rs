@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use norikv_core::{
-    Consistency, Count, Delete, DeleteRange, Error, Get, GetMany, KeyRange, Order, Precondition,
-    Put, Result, Scan, ttl_from_millis,
+    Consistency, Count, Delete, DeleteRange, Error, Get, GetMany, KeyRange, Order, Precondition, Put, Result,
+    Scan, ttl_from_millis,
 };
 
 use crate::frame::Reader;
@@ -82,17 +82,8 @@ impl Incoming {
             0 => None,
             millis => Some(Duration::from_millis(millis.into())),
         };
-        let prefix = if flags & HAS_PREFIX == 0 {
-            Bytes::new()
-        } else {
-            frame.bytes()?
-        };
-        Ok(Self {
-            id,
-            timeout,
-            prefix,
-            operation: Operation::read(op, frame)?,
-        })
+        let prefix = if flags & HAS_PREFIX == 0 { Bytes::new() } else { frame.bytes()? };
+        Ok(Self { id, timeout, prefix, operation: Operation::read(op, frame)? })
     }
 }
 
@@ -103,10 +94,7 @@ impl Operation {
         Ok(match op {
             GET => {
                 let consistency = read_consistency(frame)?;
-                Ok(Self::Get(Get {
-                    key: frame.bytes()?,
-                    consistency,
-                }))
+                Ok(Self::Get(Get { key: frame.bytes()?, consistency }))
             }
             PUT => return read_put(frame),
             DELETE => {
@@ -129,11 +117,7 @@ impl Operation {
                 let (flags, range) = read_range(frame)?;
                 let version = optional(flags & HAS_VERSION != 0, || frame.version())?;
                 let after = optional(flags & HAS_AFTER != 0, || frame.bytes())?;
-                let order = if flags & REVERSE == 0 {
-                    Order::Ascending
-                } else {
-                    Order::Descending
-                };
+                let order = if flags & REVERSE == 0 { Order::Ascending } else { Order::Descending };
                 range.map(|range| {
                     Self::Scan(Scan {
                         range: match (after, order) {
@@ -153,13 +137,7 @@ impl Operation {
                 let consistency = read_consistency(frame)?;
                 let (flags, range) = read_range(frame)?;
                 let version = optional(flags & HAS_VERSION != 0, || frame.version())?;
-                range.map(|range| {
-                    Self::Count(Count {
-                        range,
-                        version,
-                        consistency,
-                    })
-                })
+                range.map(|range| Self::Count(Count { range, version, consistency }))
             }
             DELETE_RANGE => {
                 let (_, range) = read_range(frame)?;

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use norikv_core::{
-    Address, Backoff, DEFAULT_TIMEOUT, DEFAULT_TOTAL_SHARDS, Durability, Error, NodeAddress,
-    Result, RetryPolicy,
+    Address, Backoff, DEFAULT_TIMEOUT, DEFAULT_TOTAL_SHARDS, Durability, Error, NodeAddress, Result,
+    RetryPolicy,
 };
 use serde::Deserialize;
 
@@ -89,21 +89,16 @@ impl ClientConfig {
         let mut json = serde_json::Deserializer::from_str(json);
         let raw: Raw = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let (setting, why) = (error.path().to_string(), error.into_inner());
-            Error::invalid_argument(format!(
-                "the client's configuration is wrong at {setting}: {why}"
-            ))
+            Error::invalid_argument(format!("the client's configuration is wrong at {setting}: {why}"))
         })?;
         let target = match (raw.address, raw.nodes) {
             (Some(address), None) => match address.parse()? {
                 Address::Node(node) => Target::Nodes(vec![node]),
                 address => Target::Address(address),
             },
-            (None, Some(nodes)) if (1..=MAX_NODES).contains(&nodes.len()) => Target::Nodes(
-                nodes
-                    .iter()
-                    .map(|node| node.parse())
-                    .collect::<Result<_>>()?,
-            ),
+            (None, Some(nodes)) if (1..=MAX_NODES).contains(&nodes.len()) => {
+                Target::Nodes(nodes.iter().map(|node| node.parse()).collect::<Result<_>>()?)
+            }
             (None, Some(nodes)) => {
                 return Err(Error::invalid_argument(format!(
                     "nodes lists 1 to {MAX_NODES} addresses; got {}",
@@ -118,16 +113,7 @@ impl ClientConfig {
         };
         let defaults = RetryPolicy::default();
         let retry = raw.retry.unwrap_or_default();
-        let durability = match raw.durability.as_deref() {
-            None => Durability::Fsync,
-            Some(word) => Durability::from_word(word)
-                .filter(|durability| *durability != Durability::Memory)
-                .ok_or_else(|| {
-                    Error::invalid_argument(format!(
-                        "durability is \"fsync\" or \"relaxed\"; got {word:?}"
-                    ))
-                })?,
-        };
+        let durability = raw.durability.as_deref().map_or(Ok(Durability::Fsync), Durability::for_disk)?;
         Ok(Self {
             target,
             timeout: millis("timeout", raw.timeout, 1.0)?.unwrap_or(DEFAULT_TIMEOUT),
@@ -137,10 +123,8 @@ impl ClientConfig {
                 backoff: Backoff {
                     initial: millis("retry.initialDelay", retry.initial_delay, 0.0)?
                         .unwrap_or(defaults.backoff.initial),
-                    max: millis("retry.maxDelay", retry.max_delay, 0.0)?
-                        .unwrap_or(defaults.backoff.max),
-                    multiplier: multiplier(retry.backoff_multiplier)?
-                        .unwrap_or(defaults.backoff.multiplier),
+                    max: millis("retry.maxDelay", retry.max_delay, 0.0)?.unwrap_or(defaults.backoff.max),
+                    multiplier: multiplier(retry.backoff_multiplier)?.unwrap_or(defaults.backoff.multiplier),
                     jitter: retry.jitter.unwrap_or(defaults.backoff.jitter),
                 },
             },
@@ -171,9 +155,7 @@ fn in_range(name: &str, value: f64, min: f64, max: f64, what: &str) -> Result<()
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid_argument(format!(
-        "{name} is {what} from {min} to {max}; got {value}"
-    )))
+    Err(Error::invalid_argument(format!("{name} is {what} from {min} to {max}; got {value}")))
 }
 
 fn whole(name: &str, value: Option<f64>, min: f64, max: f64) -> Result<Option<u64>> {
@@ -182,9 +164,7 @@ fn whole(name: &str, value: Option<f64>, min: f64, max: f64) -> Result<Option<u6
     let checked = if value.fract() == 0.0 { value } else { f64::NAN };
     in_range(name, checked, min, max, "a whole number").map_err(|error| {
         if checked.is_nan() {
-            Error::invalid_argument(format!(
-                "{name} is a whole number from {min} to {max}; got {value}"
-            ))
+            Error::invalid_argument(format!("{name} is a whole number from {min} to {max}; got {value}"))
         } else {
             error
         }

@@ -87,8 +87,7 @@ impl Reader {
     /// # Errors
     /// `Internal` if the frame ends before, or the text is not UTF-8.
     pub fn text(&mut self) -> Result<String> {
-        String::from_utf8(self.bytes()?.into())
-            .map_err(|_| Error::internal("a text of a frame is not UTF-8"))
+        String::from_utf8(self.bytes()?.into()).map_err(|_| Error::internal("a text of a frame is not UTF-8"))
     }
 
     /// A version.

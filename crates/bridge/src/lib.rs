@@ -9,9 +9,12 @@
 
 mod call;
 mod config;
+mod deadlines;
+mod driver;
 pub mod frame;
 pub mod reply;
 mod session;
+mod work;
 
 pub use config::{ClientConfig, Target};
 pub use session::{Deliver, Environment, OpenStore, Session, Sleep};

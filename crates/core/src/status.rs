@@ -1,4 +1,4 @@
-use crate::{Limits, RequestStats, Version};
+use crate::{Error, Limits, RequestStats, Result, Version};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,16 @@ impl Durability {
             Self::Relaxed => "relaxed",
             Self::Memory => "memory",
         }
+    }
+
+    /// The durability that a store on disk is set up with.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for any word but `fsync` and `relaxed`.
+    pub fn for_disk(word: &str) -> Result<Self> {
+        Self::from_word(word).filter(|durability| *durability != Self::Memory).ok_or_else(|| {
+            Error::invalid_argument(format!("durability is \"fsync\" or \"relaxed\"; got {word:?}"))
+        })
     }
 
     /// The durability of a word.

@@ -62,8 +62,7 @@ impl Outbox {
     }
 
     fn take(&self) -> Vec<u8> {
-        let waiting =
-            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         waiting.into()
     }
 }
@@ -108,13 +107,7 @@ fn try_create(
             }),
         );
         runtime.handle().spawn(driver);
-        let client = Client {
-            session,
-            callback,
-            page,
-            held: Cell::new(false),
-            _runtime: runtime,
-        };
+        let client = Client { session, callback, page, held: Cell::new(false), _runtime: runtime };
         Ok(CLIENTS.with_borrow_mut(|clients| {
             clients.next += 1;
             clients.open.insert(clients.next, client);
@@ -136,9 +129,7 @@ pub fn submit(env: Env, id: u32, frame: &[u8]) {
         if !client.held.replace(true) {
             // SAFETY: called on the thread of `env`, with a function that was made there and that `client`
             // holds. Its status says only that the environment is going down, when nothing is to be kept alive.
-            let _ = unsafe {
-                napi::sys::napi_ref_threadsafe_function(env.raw(), client.callback.raw())
-            };
+            let _ = unsafe { napi::sys::napi_ref_threadsafe_function(env.raw(), client.callback.raw()) };
         }
         client.session.submit(Bytes::copy_from_slice(frame));
     });
@@ -158,14 +149,8 @@ pub fn get_now(id: u32, prefix_length: u32, key_length: u32, consistency: u32) -
         // It is touched by JavaScript's thread only, which is this one and is in this call; `client` is borrowed
         // exclusively, so no other slice of the page exists.
         let page = unsafe { client.page.as_mut() };
-        let (prefix_end, key_end) = (
-            prefix_length as usize,
-            prefix_length as usize + key_length as usize,
-        );
-        let Some((prefix, key)) = page
-            .get(..prefix_end)
-            .zip(page.get(prefix_end..key_end))
-        else {
+        let (prefix_end, key_end) = (prefix_length as usize, prefix_length as usize + key_length as usize);
+        let Some((prefix, key)) = page.get(..prefix_end).zip(page.get(prefix_end..key_end)) else {
             return NOT_NOW;
         };
         let consistency = match consistency {
@@ -209,9 +194,7 @@ pub fn release(env: Env, id: u32) {
     with_client(id, |client| {
         if client.held.replace(false) {
             // SAFETY: as in `submit`.
-            let _ = unsafe {
-                napi::sys::napi_unref_threadsafe_function(env.raw(), client.callback.raw())
-            };
+            let _ = unsafe { napi::sys::napi_unref_threadsafe_function(env.raw(), client.callback.raw()) };
         }
     });
 }

@@ -19,7 +19,9 @@ impl Environment for NodeEnvironment {
                 Target::Address(Address::Node(node)) => remote(vec![node], &config),
                 Target::Address(Address::Etcd(address)) => Err(Error::new(
                     ErrorKind::Unsupported,
-                    format!("this version of NoriKV cannot reach {address}: it has no etcd clusters; use a file: store or NoriKV servers"),
+                    format!(
+                        "this version of NoriKV cannot reach {address}: it has no etcd clusters; use a file: store or NoriKV servers"
+                    ),
                 )),
                 Target::Nodes(nodes) => remote(nodes, &config),
             }

@@ -54,10 +54,7 @@ impl Runtime {
                 runtime.shutdown_background();
             })
             .map_err(|error| Error::internal("the core's thread did not start").caused_by(error))?;
-        Ok(Self {
-            handle,
-            _stop: stop,
-        })
+        Ok(Self { handle, _stop: stop })
     }
 
     pub(crate) fn handle(&self) -> &Handle {

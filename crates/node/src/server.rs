@@ -90,11 +90,7 @@ fn register(server: Server, store: StoreRef, runtime: Arc<Runtime>) -> StartedSe
         servers.next += 1;
         let id = servers.next;
         let address = server.local_addr().to_string();
-        let running = Running {
-            server,
-            store,
-            runtime,
-        };
+        let running = Running { server, store, runtime };
         servers.running.insert(id, Arc::new(running));
         StartedServer { id, address }
     })
@@ -124,25 +120,10 @@ pub fn stop_server(env: &Env, id: u32) -> napi::Result<Object<'_>> {
 }
 
 async fn start(settings: &str) -> Result<(Server, StoreRef)> {
-    let options: Options = serde_json::from_str(settings).map_err(|error| {
-        Error::invalid_argument(format!("the server's options are wrong: {error}"))
-    })?;
+    let options: Options = serde_json::from_str(settings)
+        .map_err(|error| Error::invalid_argument(format!("the server's options are wrong: {error}")))?;
     let defaults = Settings::default();
-    let durability = match options.durability.as_deref() {
-        None => Durability::Fsync,
-        Some(word) => Durability::from_word(word)
-            .filter(|durability| *durability != Durability::Memory)
-            .ok_or_else(|| {
-                Error::invalid_argument(format!(
-                    "durability is \"fsync\" or \"relaxed\"; got {word:?}"
-                ))
-            })?,
-    };
-    if options.max_value_bytes == Some(0) {
-        return Err(Error::invalid_argument(
-            "maxValueBytes is a whole number from 1; got 0",
-        ));
-    }
+    let durability = options.durability.as_deref().map_or(Ok(Durability::Fsync), Durability::for_disk)?;
     let embedded_settings = Settings {
         durability,
         max_value_bytes: options.max_value_bytes.unwrap_or(defaults.max_value_bytes),
@@ -165,11 +146,8 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
             ));
         }
     };
-    let server_settings = ServerSettings {
-        listen,
-        advertise: options.advertise,
-        ..ServerSettings::default()
-    };
+    let server_settings =
+        ServerSettings { listen, advertise: options.advertise, ..ServerSettings::default() };
     match Server::start(store.clone(), server_settings).await {
         Ok(server) => Ok((server, store)),
         Err(error) => {
@@ -181,14 +159,11 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
 }
 
 fn resolve(text: &str) -> Result<SocketAddr> {
-    text.to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| {
-            Error::invalid_argument(format!(
-                "{text:?} is no address to listen on; write host:port, like 127.0.0.1:7447"
-            ))
-        })
+    text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).ok_or_else(|| {
+        Error::invalid_argument(format!(
+            "{text:?} is no address to listen on; write host:port, like 127.0.0.1:7447"
+        ))
+    })
 }
 
 /// Runs the `norikv` command on a thread of its own, and resolves with its exit code.

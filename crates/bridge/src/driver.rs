@@ -1,0 +1,233 @@
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{AbortHandle, Abortable},
+    stream::FuturesUnordered,
+};
+use norikv_core::{Call, Error, ErrorKind, FieldName, MaybeSend, Result};
+use tokio::sync::mpsc;
+use web_time::Instant;
+
+use crate::{
+    call::{Incoming, Operation},
+    deadlines::Deadlines,
+    frame::{Reader, Writer},
+    session::{BoxFuture, Deliver, Shared, Sleep},
+    work::{Reply, run, write},
+};
+
+struct Finished {
+    id: u32,
+    /// `None` if the call was ended from outside.
+    result: Option<Result<Reply>>,
+}
+
+/// Why a call is ended from outside.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum End {
+    Cancelled,
+    TimedOut,
+    Closed,
+}
+
+/// A call under way.
+pub(crate) struct Running {
+    handle: AbortHandle,
+    pub(crate) end: Option<End>,
+    pub(crate) call: Call,
+    writes: bool,
+}
+
+/// Runs a session's calls, all in one task: no spawn, no timer and no crossing for each.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    frames: mpsc::UnboundedReceiver<Bytes>,
+    deliver: Deliver,
+    calls: HashMap<u32, Running>,
+    futures: FuturesUnordered<BoxFuture<Finished>>,
+    deadlines: Deadlines,
+    timer: Option<(Instant, Sleep)>,
+    out: Writer,
+    close: Option<u32>,
+    closed: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>, frames: mpsc::UnboundedReceiver<Bytes>, deliver: Deliver) -> Self {
+        Self {
+            shared,
+            frames,
+            deliver,
+            calls: HashMap::new(),
+            futures: FuturesUnordered::new(),
+            deadlines: Deadlines::default(),
+            timer: None,
+            out: Writer::default(),
+            close: None,
+            closed: false,
+        }
+    }
+
+    /// One turn: takes what JavaScript sent, moves every call that can move, and delivers what is finished.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut orphaned = false;
+        loop {
+            match self.frames.poll_recv(cx) {
+                Poll::Ready(Some(frame)) => self.accept(frame),
+                Poll::Ready(None) => {
+                    orphaned = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        while let Poll::Ready(Some(finished)) = self.futures.poll_next_unpin(cx) {
+            self.finish(finished);
+        }
+        if self.poll_timer(cx) {
+            // What timed out is polled once more, to be answered.
+            cx.waker().wake_by_ref();
+        }
+        if !self.out.0.is_empty() {
+            (self.deliver)(self.out.0.split());
+        }
+        if orphaned || self.closed {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn accept(&mut self, frame: Bytes) {
+        let mut frame = Reader::new(frame);
+        while !frame.is_empty() {
+            match Incoming::read(&mut frame) {
+                Ok(incoming) => self.start(incoming),
+                // The two sides were not built together; nothing can be answered. JavaScript's calls end by
+                // their own timeouts.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn start(&mut self, incoming: Incoming) {
+        let Incoming { id, timeout, prefix, operation } = incoming;
+        let operation = match operation {
+            Ok(Operation::Cancel) => return self.end(id, End::Cancelled),
+            Ok(operation) => operation,
+            Err(error) => return write(&mut self.out, id, &Err(error)),
+        };
+        let timeout = timeout.unwrap_or(self.shared.timeout);
+        let call = Call::with_timeout(timeout);
+        let timed = !matches!(operation, Operation::WatchCluster | Operation::Close);
+        let writes =
+            matches!(operation, Operation::Put(_) | Operation::Delete(_) | Operation::DeleteRange(_));
+        if matches!(operation, Operation::Close) {
+            self.close = Some(id);
+        }
+        let work = run(self.shared.clone(), prefix, operation, call);
+        self.push(id, work, call, writes);
+        if timed {
+            self.deadlines.push(timeout, call, id, &self.calls);
+        }
+    }
+
+    fn push(
+        &mut self,
+        id: u32,
+        work: impl Future<Output = Result<Reply>> + MaybeSend + 'static,
+        call: Call,
+        writes: bool,
+    ) {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.calls.insert(id, Running { handle, end: None, call, writes });
+        let work = Abortable::new(work, registration).map(move |result| Finished { id, result: result.ok() });
+        self.futures.push(Box::pin(work));
+    }
+
+    /// Ends a call from outside: its future is dropped, which cancels what has not left the store.
+    fn end(&mut self, id: u32, end: End) {
+        if let Some(running) = self.calls.get_mut(&id)
+            && running.end.is_none()
+        {
+            running.end = Some(end);
+            running.handle.abort();
+        }
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        let id = finished.id;
+        let Some(running) = self.calls.remove(&id) else {
+            return;
+        };
+        let result = match (finished.result, running.end) {
+            (Some(result), _) => result,
+            (None, end) => Err(ended(end.unwrap_or(End::Cancelled), &running)),
+        };
+        write(&mut self.out, id, &result);
+        if let Ok(Reply::Cluster(mut views)) = result {
+            let next = async move {
+                match views.changed().await {
+                    Ok(()) => Ok(Reply::Cluster(views)),
+                    Err(_) => Ok(Reply::Done),
+                }
+            };
+            self.push(id, next, running.call, false);
+        }
+        if self.close == Some(id) {
+            self.closed = true;
+            let mut left: Vec<_> = self.calls.drain().collect();
+            left.sort_unstable_by_key(|(id, _)| *id);
+            for (id, running) in left {
+                write(&mut self.out, id, &Err(ended(End::Closed, &running)));
+            }
+            self.futures.clear();
+        }
+    }
+
+    /// Ends what is overdue, and arms the timer for what is due next. True if anything was overdue.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut overdue = false;
+        loop {
+            let now = Instant::now();
+            while let Some((due, id)) = self.deadlines.first(&self.calls) {
+                if due > now {
+                    break;
+                }
+                self.deadlines.pop(due);
+                self.end(id, End::TimedOut);
+                overdue = true;
+            }
+            let Some((due, _)) = self.deadlines.first(&self.calls) else {
+                self.timer = None;
+                return overdue;
+            };
+            let timer = match &mut self.timer {
+                // A timer that fires early costs one look; one that fires late would be a promise broken.
+                Some((at, timer)) if *at <= due => timer,
+                _ => {
+                    let sleep = self.shared.environment.sleep(due - now);
+                    &mut self.timer.insert((due, sleep)).1
+                }
+            };
+            if timer.poll_unpin(cx).is_pending() {
+                return overdue;
+            }
+            self.timer = None;
+        }
+    }
+}
+
+fn ended(end: End, running: &Running) -> Error {
+    let error = match end {
+        End::Cancelled => Error::new(ErrorKind::Cancelled, "the call was cancelled by its signal"),
+        End::Closed => Error::new(ErrorKind::Closed, "the client was closed before the call was answered"),
+        End::TimedOut => running.call.deadline_exceeded(),
+    };
+    if running.writes { error.with(FieldName::Outcome, "unknown") } else { error }
+}
