@@ -32,6 +32,7 @@ import { Json, VersionAndEntry } from './reply.js';
 import type { Reply } from './reply.js';
 import { Scan } from './scan.js';
 import { Session, checkOptions, ownKey, ownKeys } from './session.js';
+import type { Request } from './session.js';
 import { cutStack, refusing } from './stack.js';
 import type { Caller } from './stack.js';
 import { update } from './update.js';
@@ -294,13 +295,10 @@ export class NoriKVClient implements PublicClient {
   }
 
   /** Makes a call, and throws its failure with a stack that begins in the caller of `caller`. */
-  async #call(
-    caller: Caller,
-    request: Omit<Parameters<Session['call']>[0], 'prefix'>,
-  ): Promise<Exclude<Reply, Failure>> {
+  async #call(caller: Caller, request: Request): Promise<Exclude<Reply, Failure>> {
     let made: Promise<Reply>;
     try {
-      made = this.#session.call({ ...request, prefix: this.#prefix });
+      made = this.#session.call(request, this.#prefix);
     } catch (error) {
       if (error instanceof Error) cutStack(error, caller);
       throw error;

@@ -72,25 +72,27 @@ export class Scan implements PublicScan {
         `limit is a whole number from 0 (no limit); got ${String(limit)}`,
       );
     }
-    return this.#session.call({
-      op: Op.scan,
-      options,
-      prefix: this.#prefix,
-      write: (frame) => {
-        frame.u8(consistencyNumber(options.consistency));
-        frame.u64(BigInt(limit));
-        const flags =
-          (options.reverse === true ? REVERSE : 0) | (options.keysOnly === true ? KEYS_ONLY : 0);
-        const { prefix, start, end } = options;
-        writeRange(
-          frame,
-          { prefix, start, end },
-          flags,
-          rest?.version ?? options.version,
-          rest?.after,
-        );
+    return this.#session.call(
+      {
+        op: Op.scan,
+        options,
+        write: (frame) => {
+          frame.u8(consistencyNumber(options.consistency));
+          frame.u64(BigInt(limit));
+          const flags =
+            (options.reverse === true ? REVERSE : 0) | (options.keysOnly === true ? KEYS_ONLY : 0);
+          const { prefix, start, end } = options;
+          writeRange(
+            frame,
+            { prefix, start, end },
+            flags,
+            rest?.version ?? options.version,
+            rest?.after,
+          );
+        },
       },
-    });
+      this.#prefix,
+    );
   }
 
   #after(page: Page, limit: number): Rest | undefined {

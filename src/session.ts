@@ -28,7 +28,6 @@ export interface Request {
   /** Whether it changes the store: until it is answered, reads do not overtake it. */
   readonly writes?: boolean;
   readonly options: CallOptions | undefined;
-  readonly prefix: Uint8Array | undefined;
   readonly asked?: Asked;
   /** Writes the call's arguments, and may refuse them. */
   readonly write?: (frame: FrameWriter) => void;
@@ -116,10 +115,15 @@ export class Session {
     return length === -2 ? this.#pageReader.rewind().failure() : undefined;
   }
 
-  /** Makes a call. The promise resolves also with a failure; it rejects only for bad input found here. */
-  call(request: Request): Promise<Reply> {
+  /**
+   * Makes a call on the keys under a prefix. The promise resolves also with a failure; it rejects only for bad
+   * input found here.
+   *
+   * The prefix is no part of the request: callers would copy the request to add it, a third of a call's time.
+   */
+  call(request: Request, prefix: Uint8Array | undefined): Promise<Reply> {
     if (this.closed) throw closedError();
-    return this.#send(request);
+    return this.#send(request, prefix);
   }
 
   /** A call with more than one reply. `listener` is called with each, until the answered function is called. */
@@ -137,19 +141,17 @@ export class Session {
 
   /** Closes the client in the core. Every call is answered before this is. */
   close(): Promise<Reply> {
-    this.#closed ??= this.#send({ op: Op.close, options: undefined, prefix: undefined }).then(
-      (reply) => {
-        this.#streams.clear();
-        this.#release();
-        this.#binding.destroyClient(this.#client);
-        return reply;
-      },
-    );
+    this.#closed ??= this.#send({ op: Op.close, options: undefined }, undefined).then((reply) => {
+      this.#streams.clear();
+      this.#release();
+      this.#binding.destroyClient(this.#client);
+      return reply;
+    });
     return this.#closed;
   }
 
-  #send(request: Request): Promise<Reply> {
-    const { op, options, prefix, asked, write, writes = false } = request;
+  #send(request: Request, prefix: Uint8Array | undefined): Promise<Reply> {
+    const { op, options, asked, write, writes = false } = request;
     checkOptions(options);
     const signal = options?.signal;
     checkSignal(signal);
