@@ -5,7 +5,7 @@ import type { EphemeralNoriKV as PublicEphemeral, EphemeralOptions } from '../in
 import type { Server } from '../server.js';
 import { NoriKVClient } from './client.js';
 import { EphemeralServerError } from './errors.js';
-import { startServer } from './serve.js';
+import { launch } from './serve.js';
 import { cutStack } from './stack.js';
 import type { Caller } from './stack.js';
 
@@ -81,11 +81,14 @@ export class EphemeralNoriKV implements PublicEphemeral {
 async function run(port: number): Promise<Running> {
   const directory = await mkdtemp(join(tmpdir(), 'norikv-'));
   try {
-    const server = await startServer({
-      store: `file:${directory}`,
-      listen: `127.0.0.1:${port}`,
-      durability: 'relaxed',
-    });
+    const server = await launch(
+      {
+        store: `file:${directory}`,
+        listen: `127.0.0.1:${port}`,
+        durability: 'relaxed',
+      },
+      run,
+    );
     return { server, directory, client: new NoriKVClient({ nodes: [server.address] }) };
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
