@@ -11,7 +11,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 /**
  * Starts a program that prints lines. `next(limitMs)` answers its next line and fails when it ends first, or takes
- * too long; `stop()` closes its stdin or sends it `signal`, and waits for its end.
+ * too long; `stop()` closes its stdin or sends it `signal`, and waits for its end; `ended` resolves with how it did.
  */
 export function startChild(command, args, { signal, ...options } = {}) {
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], ...options });
@@ -32,7 +32,7 @@ export function startChild(command, args, { signal, ...options } = {}) {
     throw new Error(reason?.trim() ?? (complaints.trim().split('\n').at(-1) || what));
   };
   return {
-    pid: child.pid,
+    ended,
     send: (line) => child.stdin.write(`${line}\n`),
     async next(limitMs) {
       let timer;

@@ -1,7 +1,6 @@
 // The servers that are measured: NoriKV's own and etcd, each a process on a free loopback port.
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { root } from '../../scripts/lib/platform.mjs';
@@ -31,13 +30,12 @@ export async function startEtcd(directory) {
   const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
   const env = { ...process.env, ETCD_UNSUPPORTED_ARCH: process.arch };
   const child = startChild('etcd', args, { signal: 'SIGTERM', env });
-  const ended = child.next(30_000).catch((error) => error);
+  const deadline = Date.now() + 30_000;
   while (!(await answers(address))) {
-    const error = await Promise.race([ended, wait(50)]);
-    if (error?.code === 'ENOENT' || /ENOENT/.test(error?.message)) {
-      throw new Error('etcd is not installed');
-    }
-    if (error !== undefined) throw error instanceof Error ? error : new Error(error);
+    const ended = await Promise.race([child.ended, wait(50)]);
+    if (ended?.includes('ENOENT')) throw new Error('etcd is not installed');
+    if (ended !== undefined) throw new Error(`etcd ended: ${ended}`);
+    if (Date.now() > deadline) throw new Error('etcd did not answer within 30 s');
   }
   return { address, stop: child.stop };
 }
