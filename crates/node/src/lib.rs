@@ -4,13 +4,15 @@
 // What `#[napi]` exports is reached from JavaScript, which the compiler cannot see, and the items that the macro
 // generates have no documentation.
 #![allow(missing_docs, unreachable_pub)]
+// What JavaScript passes arrives by value.
+#![allow(clippy::needless_pass_by_value)]
 
-/// The system's allocator is a tenth of the time of a read in the process; see `docs/decisions/`.
+/// The system's allocator is a seventh of the time of a read in the process; see `docs/decisions/`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-mod client;
+pub mod client;
 mod open;
-mod placement;
+pub mod placement;
 mod runtime;
-mod server;
+pub mod server;
