@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     connection::{self, ConnectionSettings},
+    descriptors::{self, Spare},
     dispatch::Dispatch,
     phase::{Phase, PhaseWatch, reached},
 };
@@ -66,6 +67,11 @@ impl Acceptor {
                         refuse(stream);
                         continue;
                     }
+                    if descriptors::are_scarce(&stream) {
+                        tracing::warn!(%peer, "refused: too few descriptors are left to the process");
+                        refuse(stream);
+                        continue;
+                    }
                     // Answers are small and complete: waiting to fill a packet would only delay them.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%peer, %error, "a connection was gone before it was served");
@@ -76,12 +82,14 @@ impl Acceptor {
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
-                    // Out of descriptors, most often. The connection still waits in the system's queue, so
-                    // accepting again at once would only fail again, at full speed.
-                    tracing::warn!(%error, "cannot accept connections");
-                    spare.refuse_one(&self.listener).await;
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    // Out of descriptors, most often. The connections still wait in the system's queue, so
+                    // accepting again at once would only fail again, at full speed, unless they are refused.
+                    let refused = spare.take_waiting(&self.listener, refuse);
+                    tracing::warn!(%error, refused, "cannot accept connections");
+                    if refused == 0 {
+                        sleep(pause).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
                 }
             }
         }
@@ -106,38 +114,4 @@ fn refuse(stream: TcpStream) {
         let _ = stream.write(GO_AWAY);
         let _ = stream.shutdown(std::net::Shutdown::Write);
     }
-}
-
-/// A descriptor held back, to be given up for a moment when there is no other: so a client is refused, instead
-/// of waiting in the system's queue for an answer that does not come.
-struct Spare {
-    #[cfg(unix)]
-    descriptor: Option<std::os::fd::OwnedFd>,
-}
-
-impl Spare {
-    #[cfg(unix)]
-    fn of(listener: &TcpListener) -> Self {
-        use std::os::fd::AsFd;
-        Self { descriptor: listener.as_fd().try_clone_to_owned().ok() }
-    }
-
-    #[cfg(not(unix))]
-    fn of(_: &TcpListener) -> Self {
-        Self {}
-    }
-
-    #[cfg(unix)]
-    async fn refuse_one(&mut self, listener: &TcpListener) {
-        use futures_util::FutureExt;
-        if self.descriptor.take().is_some()
-            && let Some(Ok((stream, _))) = listener.accept().now_or_never()
-        {
-            refuse(stream);
-        }
-        *self = Self::of(listener);
-    }
-
-    #[cfg(not(unix))]
-    async fn refuse_one(&mut self, _: &TcpListener) {}
 }

@@ -8,6 +8,7 @@ mod accept;
 mod batch;
 mod connection;
 mod deadline;
+mod descriptors;
 mod dispatch;
 mod ext;
 mod health;
