@@ -113,15 +113,18 @@ impl<'a, T: Transport> Attempts<'a, T> {
     /// The error of a write of which an attempt may have been carried out.
     fn unknown(&self, error: Error) -> Error {
         let advice = "whether the write took place is not known: read the key before deciding again, or write with an idempotencyKey, which makes a repeat safe";
-        let transient = matches!(
-            error.kind(),
-            ErrorKind::Unavailable
-                | ErrorKind::Connection
-                | ErrorKind::NotLeader
-                | ErrorKind::ResourceExhausted
-                | ErrorKind::Cancelled
-                | ErrorKind::Internal
-        );
+        // A server that says itself that it does not know, as with a full disk, has said more than that.
+        let told = error.field(FieldName::Outcome).is_some();
+        let transient = !told
+            && matches!(
+                error.kind(),
+                ErrorKind::Unavailable
+                    | ErrorKind::Connection
+                    | ErrorKind::NotLeader
+                    | ErrorKind::ResourceExhausted
+                    | ErrorKind::Cancelled
+                    | ErrorKind::Internal
+            );
         let kind = if transient { ErrorKind::Unavailable } else { error.kind() };
         let fields = error.fields().to_vec();
         let unknown = fields
