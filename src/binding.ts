@@ -3,6 +3,8 @@
  * neither decides anything.
  */
 export interface Binding {
+  /** The version of the core that it carries frames to. */
+  version(): string;
   /**
    * Makes a client of a configuration in JSON. Answers its number, or the frame of an error.
    *

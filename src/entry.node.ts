@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import type { NodeBinding } from './binding.js';
 import { useNodeBinding } from './binding.js';
 import { UnsupportedError } from './errors.js';
+import { VERSION } from './package.js';
 
-export { VERSION } from './package.js';
+export { VERSION };
 export { bytesToString, keyToBytes, stringToBytes, valueToBytes } from './bytes.js';
 export { NoriKVClient, createClient } from './client.js';
 export { ConsistencyLevel } from './consistency.js';
@@ -41,4 +42,10 @@ function load(): NodeBinding {
   }
 }
 
-useNodeBinding(load());
+const addon = load();
+if (addon.version() !== VERSION) {
+  throw new UnsupportedError(
+    `@norikv/client ${VERSION} found an addon of version ${addon.version()}; install both in the same version`,
+  );
+}
+useNodeBinding(addon);

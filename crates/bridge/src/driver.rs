@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -16,8 +16,8 @@ use web_time::Instant;
 
 use crate::{
     call::{Incoming, Operation},
-    deadlines::Deadlines,
     frame::{Reader, Writer},
+    reply,
     session::{BoxFuture, Deliver, Shared, Sleep},
     work::{Reply, run, write},
 };
@@ -30,17 +30,17 @@ struct Finished {
 
 /// Why a call is ended from outside.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum End {
+enum End {
     Cancelled,
     TimedOut,
     Closed,
 }
 
 /// A call under way.
-pub(crate) struct Running {
+struct Running {
     handle: AbortHandle,
-    pub(crate) end: Option<End>,
-    pub(crate) call: Call,
+    end: Option<End>,
+    call: Call,
     writes: bool,
 }
 
@@ -51,7 +51,8 @@ pub(crate) struct Driver {
     deliver: Deliver,
     calls: HashMap<u32, Running>,
     futures: FuturesUnordered<BoxFuture<Finished>>,
-    deadlines: Deadlines,
+    /// When calls are due, and which.
+    deadlines: BTreeSet<(Instant, u32)>,
     timer: Option<(Instant, Sleep)>,
     out: Writer,
     close: Option<u32>,
@@ -66,7 +67,7 @@ impl Driver {
             deliver,
             calls: HashMap::new(),
             futures: FuturesUnordered::new(),
-            deadlines: Deadlines::default(),
+            deadlines: BTreeSet::new(),
             timer: None,
             out: Writer::default(),
             close: None,
@@ -108,11 +109,19 @@ impl Driver {
         while !frame.is_empty() {
             match Incoming::read(&mut frame) {
                 Ok(incoming) => self.start(incoming),
-                // The two sides were not built together; nothing can be answered. JavaScript's calls end by
-                // their own timeouts.
-                Err(_) => return,
+                // The two sides were not built together, and nothing after this can be understood.
+                Err(error) => return self.give_up(&error),
             }
         }
+    }
+
+    /// Fails every call, those that could not be read included, and ends.
+    fn give_up(&mut self, error: &Error) {
+        self.calls.clear();
+        self.futures.clear();
+        self.deadlines.clear();
+        write(&mut self.out, reply::EVERY_CALL, &Err(error.clone()));
+        self.closed = true;
     }
 
     fn start(&mut self, incoming: Incoming) {
@@ -133,7 +142,7 @@ impl Driver {
         let work = run(self.shared.clone(), prefix, operation, call);
         self.push(id, work, call, writes);
         if timed {
-            self.deadlines.push(timeout, call, id, &self.calls);
+            self.deadlines.insert((call.deadline(), id));
         }
     }
 
@@ -165,6 +174,7 @@ impl Driver {
         let Some(running) = self.calls.remove(&id) else {
             return;
         };
+        self.deadlines.remove(&(running.call.deadline(), id));
         let result = match (finished.result, running.end) {
             (Some(result), _) => result,
             (None, end) => Err(ended(end.unwrap_or(End::Cancelled), &running)),
@@ -195,15 +205,12 @@ impl Driver {
         let mut overdue = false;
         loop {
             let now = Instant::now();
-            while let Some((due, id)) = self.deadlines.first(&self.calls) {
-                if due > now {
-                    break;
-                }
-                self.deadlines.pop(due);
+            while let Some((_, id)) = self.deadlines.first().copied().filter(|(due, _)| *due <= now) {
+                self.deadlines.pop_first();
                 self.end(id, End::TimedOut);
                 overdue = true;
             }
-            let Some((due, _)) = self.deadlines.first(&self.calls) else {
+            let Some((due, _)) = self.deadlines.first().copied() else {
                 self.timer = None;
                 return overdue;
             };

@@ -9,7 +9,6 @@
 
 mod call;
 mod config;
-mod deadlines;
 mod driver;
 pub mod frame;
 pub mod reply;

@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 
 use crate::frame::Writer;
 
+/// Stands for the number of a call where an error is that of every call: JavaScript and the core did not
+/// understand each other, and the session is over.
+pub const EVERY_CALL: u32 = u32::MAX;
+
 /// Nothing more to say than that it is done.
 pub const DONE: u8 = 0;
 /// An error: kind, message, fields, and its cause if it has one.

@@ -1,10 +1,15 @@
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt as _, future};
 use norikv_core::{
     ClusterView, Consistency, Entry, MaybeSend, MaybeSync, Metered, Namespaced, Result, Store, StoreRef,
 };
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::mpsc;
 
 use crate::{driver::Driver, reply};
 
@@ -37,19 +42,53 @@ pub struct Session {
 /// What a session and its driver share.
 pub(crate) struct Shared {
     pub(crate) environment: Box<dyn Environment>,
-    pub(crate) store: OnceCell<StoreRef>,
     pub(crate) timeout: Duration,
+    store: OnceLock<StoreRef>,
+    /// The opening of the store, begun by the first call that needs it. It belongs to no call: one that is
+    /// cancelled leaves it to the next, since a store that is half open cannot be opened again.
+    opening: Mutex<Option<Opening>>,
 }
 
+type Opening = future::Shared<OpenStore>;
+
 impl Shared {
+    fn opening(&self) -> MutexGuard<'_, Option<Opening>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The store, opened by the first call that needs it.
-    pub(crate) async fn store(&self) -> Result<&StoreRef> {
-        self.store
-            .get_or_try_init(|| async {
-                let store = self.environment.open().await?;
-                Ok(Arc::new(Metered::new(store)?) as StoreRef)
+    pub(crate) async fn store(&self) -> Result<StoreRef> {
+        if let Some(store) = self.store.get() {
+            return Ok(store.clone());
+        }
+        let opening = self
+            .opening()
+            .get_or_insert_with(|| {
+                let open = self.environment.open();
+                let open: OpenStore =
+                    Box::pin(async { Ok(Arc::new(Metered::new(open.await?)?) as StoreRef) });
+                open.shared()
             })
-            .await
+            .clone();
+        let result = opening.clone().await;
+        match &result {
+            Ok(store) => drop(self.store.set(store.clone())),
+            // The next call tries again.
+            Err(_) => drop(self.opening().take_if(|current| current.ptr_eq(&opening))),
+        }
+        result
+    }
+
+    /// Closes the store, if it was opened or is being opened.
+    pub(crate) async fn close(&self) -> Result<()> {
+        let opening = self.opening().clone();
+        match opening {
+            Some(opening) => match opening.await {
+                Ok(store) => store.close().await,
+                Err(_) => Ok(()),
+            },
+            None => Ok(()),
+        }
     }
 }
 
@@ -63,7 +102,8 @@ impl Session {
         timeout: Duration,
         deliver: Deliver,
     ) -> (Self, impl Future<Output = ()> + use<>) {
-        let shared = Arc::new(Shared { environment, store: OnceCell::new(), timeout });
+        let shared =
+            Arc::new(Shared { environment, store: OnceLock::new(), opening: Mutex::default(), timeout });
         let (inbox, frames) = mpsc::unbounded_channel();
         let mut driver = Driver::new(shared.clone(), frames, deliver);
         (Self { shared, inbox }, poll_fn(move |cx| driver.poll(cx)))
@@ -112,7 +152,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use norikv_core::ErrorKind;
     use norikv_embedded::{EmbeddedStore, Settings};
@@ -121,11 +161,12 @@ mod tests {
     use crate::frame::{Reader, Writer};
 
     /// A store in memory that takes its time to open until it is let.
-    struct Memory(Arc<Notify>);
+    struct Memory(Arc<Notify>, Arc<AtomicUsize>);
 
     impl Environment for Memory {
         fn open(&self) -> OpenStore {
             let gate = self.0.clone();
+            self.1.fetch_add(1, Ordering::SeqCst);
             Box::pin(async move {
                 gate.notified().await;
                 gate.notify_one();
@@ -141,6 +182,7 @@ mod tests {
     struct Fixture {
         session: Session,
         open: Arc<Notify>,
+        openings: Arc<AtomicUsize>,
         replies: Arc<Mutex<BytesMut>>,
         delivered: Arc<Notify>,
     }
@@ -148,11 +190,12 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let open = Arc::new(Notify::new());
+            let openings = Arc::new(AtomicUsize::new(0));
             let replies = Arc::new(Mutex::new(BytesMut::new()));
             let delivered = Arc::new(Notify::new());
             let (into, wake) = (replies.clone(), delivered.clone());
             let (session, driver) = Session::new(
-                Box::new(Memory(open.clone())),
+                Box::new(Memory(open.clone(), openings.clone())),
                 Duration::from_secs(60),
                 Box::new(move |frame| {
                     into.lock().unwrap().extend_from_slice(&frame);
@@ -160,7 +203,7 @@ mod tests {
                 }),
             );
             tokio::spawn(driver);
-            Self { session, open, replies, delivered }
+            Self { session, open, openings, replies, delivered }
         }
 
         async fn next(&self) -> Reader {
@@ -257,11 +300,55 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn close_answers_every_call_that_is_left() {
+    async fn an_opening_outlives_the_call_that_began_it_and_is_not_begun_twice() {
+        let fixture = Fixture::new();
+        let mut out = Writer::default();
+        put(&mut out, 1, 5);
+        send(&fixture.session, out);
+        let mut replies = fixture.next().await;
+        assert_eq!((replies.u32().unwrap(), replies.u8().unwrap()), (1, reply::ERROR));
+        let mut out = Writer::default();
+        put(&mut out, 2, 0);
+        send(&fixture.session, out);
+        fixture.open.notify_one();
+        let mut replies = fixture.next().await;
+        assert_eq!((replies.u32().unwrap(), replies.u8().unwrap()), (2, reply::VERSION));
+        assert_eq!(fixture.openings.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn close_waits_for_an_opening_and_closes_what_it_opened() {
         let fixture = Fixture::new();
         let mut out = Writer::default();
         put(&mut out, 1, 0);
+        send(&fixture.session, out);
+        let mut out = Writer::default();
         begin(&mut out, 10, 2, 0);
+        send(&fixture.session, out);
+        tokio::task::yield_now().await;
+        assert!(fixture.replies.lock().unwrap().is_empty());
+        fixture.open.notify_one();
+        let mut closed = false;
+        while !closed {
+            let mut replies = fixture.next().await;
+            while !replies.is_empty() {
+                match (replies.u32().unwrap(), replies.u8().unwrap()) {
+                    (2, reply::DONE) => closed = true,
+                    (1, reply::VERSION) => drop(replies.version().unwrap()),
+                    // Closed before it was carried out; the rest of the frame is its error.
+                    (1, reply::ERROR) => break,
+                    other => panic!("unexpected reply {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn close_answers_every_call_that_is_left() {
+        let fixture = Fixture::new();
+        let mut out = Writer::default();
+        begin(&mut out, 10, 2, 0);
+        put(&mut out, 1, 0);
         send(&fixture.session, out);
         let mut replies = fixture.next().await;
         assert_eq!((replies.u32().unwrap(), replies.u8().unwrap()), (2, reply::DONE));
@@ -270,14 +357,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_frame_harms_nothing_that_came_before() {
+    async fn a_frame_that_is_not_understood_fails_every_call_instead_of_leaving_one_without_an_answer() {
         let fixture = Fixture::new();
-        fixture.open.notify_one();
         let mut out = Writer::default();
         put(&mut out, 1, 0);
         out.u8(200);
+        out.u8(0);
+        out.u32(2);
+        out.u32(0);
+        put(&mut out, 3, 0);
         send(&fixture.session, out);
         let mut replies = fixture.next().await;
-        assert_eq!((replies.u32().unwrap(), replies.u8().unwrap()), (1, reply::VERSION));
+        assert_eq!((replies.u32().unwrap(), replies.u8().unwrap()), (reply::EVERY_CALL, reply::ERROR));
+        assert_eq!(replies.u8().unwrap(), ErrorKind::Internal.number());
     }
 }

@@ -34,16 +34,14 @@ pub(crate) async fn run(
     call: Call,
 ) -> Result<Reply> {
     if let Operation::Close = operation {
-        if let Some(store) = shared.store.get() {
-            store.close().await?;
-        }
+        shared.close().await?;
         return Ok(Reply::Done);
     }
     let store = shared.store().await?;
     if prefix.is_empty() {
         return run_on(store.as_ref(), operation, call).await;
     }
-    run_on(&Namespaced::new(store.clone(), prefix)?, operation, call).await
+    run_on(&Namespaced::new(store, prefix)?, operation, call).await
 }
 
 async fn run_on(store: &dyn Store, operation: Operation, call: Call) -> Result<Reply> {
