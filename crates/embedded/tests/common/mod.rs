@@ -1,6 +1,6 @@
 //! What the tests of the store share.
 #![allow(dead_code)] // Each test file is a crate of its own and uses some of it.
-#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::panic)]
 
 use std::path::Path;
 
@@ -33,16 +33,46 @@ pub(crate) fn both(settings: Settings) -> Vec<(EmbeddedStore, Option<TempDir>)> 
     stores
 }
 
-/// Copies what is in a directory while it may be in use, as a crash would leave it.
+/// Copies what is in a directory while it may be in use, as a crash would leave it: at a moment at which the
+/// engine's own threads neither make nor remove a file.
 pub(crate) fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let path = file.unwrap().path();
+    for _ in 0..1_000 {
+        let before = files(from);
+        let copied = try_copy(from, to);
+        if copied.is_ok() && files(from) == before {
+            return;
+        }
+        std::fs::remove_dir_all(to).unwrap();
+    }
+    panic!("{from:?} does not come to rest");
+}
+
+fn try_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for file in std::fs::read_dir(from)? {
+        let path = file?.path();
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
-            copy_directory(&path, &target);
+            try_copy(&path, &target)?;
         } else {
-            std::fs::copy(&path, target).unwrap();
+            std::fs::copy(&path, target)?;
         }
     }
+    Ok(())
+}
+
+/// Every file below a directory, with its size.
+fn files(below: &Path) -> std::collections::BTreeMap<std::path::PathBuf, u64> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut directories = vec![below.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            match file.metadata() {
+                Ok(metadata) if metadata.is_dir() => directories.push(file.path()),
+                Ok(metadata) => drop(found.insert(file.path(), metadata.len())),
+                Err(_) => {}
+            }
+        }
+    }
+    found
 }
