@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { InvalidArgumentError } from '@norikv/client';
 import type { NoriKVClient } from '@norikv/client';
+import { failure } from './errors';
 import { kinds } from './stores';
 import type { TestStore } from './stores';
 
@@ -23,7 +25,7 @@ describe.each(kinds)('deleteRange of $name', (kind) => {
   });
 
   test('from a start up to and without an end', async () => {
-    await client.deleteRange({});
+    await client.deleteRange({ prefix: '' });
     await fill('a', 'b', 'c', 'd');
     expect(await client.deleteRange({ start: 'b', end: 'd' })).toBe(2);
     expect(await left()).toEqual(['a', 'd']);
@@ -50,9 +52,46 @@ describe.each(kinds)('deleteRange of $name', (kind) => {
     expect(after.index).toBe(before.index + 2n);
   });
 
-  test('without bounds everything that the client can see', async () => {
+  // Each of these is an object, and says nothing of a range.
+  const nothing: [string, unknown][] = [
+    ['no bounds', {}],
+    ['a prefix that is undefined', { prefix: undefined }],
+    ['bounds that are undefined', { start: undefined, end: undefined }],
+    ['a mistyped name', { prefx: 'user:' }],
+    ['a mistyped name beside a right one', { start: 'a', ends: 'b' }],
+    ['a Buffer', Buffer.from('user:')],
+    ['a Uint8Array', new TextEncoder().encode('user:')],
+    ['an array', ['user:']],
+    ['an empty array', []],
+    ['a String object', new String('user:')],
+    ['a Map', new Map([['prefix', 'user:']])],
+    ['an empty Map', new Map()],
+    ['a promise', Promise.resolve({ prefix: 'user:' })],
+  ];
+  test.each(nothing)('%s is refused, and deletes nothing', async (_, range) => {
+    await fill('user:1', 'x');
+    const before = await left();
+    await failure(InvalidArgumentError, () => client.deleteRange(range as never));
+    expect(await left()).toEqual(before);
+  });
+
+  test.each(nothing.slice(3))('%s is no range to count or to scan', async (_, range) => {
+    await failure(InvalidArgumentError, () => client.count(range as never));
+    await failure(InvalidArgumentError, () => client.scan(range as never).toArray());
+  });
+
+  test('what is refused is named, and so is what to say instead', async () => {
+    const mistyped = { prefx: 'user:' } as object;
+    const { message } = await failure(InvalidArgumentError, () => client.deleteRange(mistyped));
+    expect(message).toMatch(/"prefx".*prefix, start, end/);
+    const unbounded = await failure(InvalidArgumentError, () => client.deleteRange({}));
+    expect(unbounded.message).toContain("{ prefix: '' }");
+  });
+
+  test('with an empty prefix everything that the client can see', async () => {
     await fill('x', 'y');
-    expect(await client.deleteRange({})).toBe(3);
+    const seen = await client.count({});
+    expect(await client.deleteRange({ prefix: '' })).toBe(seen);
     expect(await left()).toEqual([]);
   });
 });
@@ -62,7 +101,7 @@ test.each(kinds.filter(({ part }) => part))(
   async (kind) => {
     const store = await kind.open();
     await store.client.put('mine', '1');
-    expect(await store.client.deleteRange({})).toBe(1);
+    expect(await store.client.deleteRange({ prefix: '' })).toBe(1);
     expect(await store.whole?.count({})).toBe(4);
     await store.close();
   },

@@ -37,9 +37,9 @@ describe.each(kinds)('getMany from $name', (kind) => {
     // A writer keeps `left` ahead of `right` or equal to it, never behind.
     await client.put('left', '0');
     await client.put('right', '0');
-    let writing = true;
+    const done = new AbortController();
     const writer = (async () => {
-      for (let at = 1; writing; at++) {
+      for (let at = 1; !done.signal.aborted; at++) {
         await client.put('left', `${at}`);
         await client.put('right', `${at}`);
       }
@@ -49,7 +49,7 @@ describe.each(kinds)('getMany from $name', (kind) => {
       const ahead = Number(left?.text()) - Number(right?.text());
       expect([0, 1]).toContain(ahead);
     }
-    writing = false;
+    done.abort();
     await writer;
   });
 });

@@ -1,6 +1,7 @@
 // Bad input: each with its error, and without an effect.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { InvalidArgumentError, NoriKVClient, Version } from '@norikv/client';
+import { InvalidArgumentError, NoriKVClient } from '@norikv/client';
+import type { Version } from '@norikv/client';
 import { startServer } from '@norikv/client/server';
 import { failure } from './errors';
 import { kinds } from './stores';
@@ -151,7 +152,7 @@ describe.each(kinds)('bad input to $name', (kind) => {
         () => plain.getMany(['key'], options),
         () => plain.put('key', 'x', options),
         () => plain.delete('key', options),
-        () => plain.deleteRange({}, options),
+        () => plain.deleteRange({ prefix: '' }, options),
         () => plain.count({}, options),
         () => plain.scan(options).toArray(),
       );

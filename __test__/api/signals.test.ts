@@ -26,7 +26,7 @@ describe.each(kinds)('signals of calls to $name', (kind) => {
       () => client.getMany(['key'], { signal }),
       () => client.put('never', 'x', { signal }),
       () => client.delete('key', { signal }),
-      () => client.deleteRange({}, { signal }),
+      () => client.deleteRange({ prefix: '' }, { signal }),
       () => client.scan({ signal }).toArray(),
       () => client.count({}, { signal }),
       () => client.update('key', () => 'x', { signal }),

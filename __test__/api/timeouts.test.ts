@@ -78,7 +78,7 @@ describe('a server that never answers', () => {
       () => client.delete('a', { timeoutMs }),
       () => client.scan({ timeoutMs }).toArray(),
       () => client.count({}, { timeoutMs }),
-      () => client.deleteRange({}, { timeoutMs }),
+      () => client.deleteRange({ prefix: '' }, { timeoutMs }),
       () => client.update('a', () => '1', { timeoutMs }),
       () => client.status({ timeoutMs }),
     ];

@@ -12,7 +12,7 @@ export class Proxy {
   readonly #server: Server;
   readonly #target: { readonly host: string; readonly port: number };
   readonly #pairs = new Set<Pair>();
-  #refusing = false;
+  #port = 0;
 
   private constructor(target: string) {
     const [host = '', port] = target.split(':');
@@ -24,16 +24,12 @@ export class Proxy {
 
   static async start(target: string): Promise<Proxy> {
     const proxy = new Proxy(target);
-    await new Promise<void>((resolve) => {
-      proxy.#server.listen(0, '127.0.0.1', () => {
-        resolve();
-      });
-    });
+    await proxy.#listen(0);
     return proxy;
   }
 
   get address(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `127.0.0.1:${this.#port}`;
   }
 
   /** How many connections there are. */
@@ -59,9 +55,8 @@ export class Proxy {
     }
   }
 
-  /** Breaks every connection off. With `refuse`, new ones too, until `accept`. */
-  cut({ refuse = false } = {}): void {
-    this.#refusing = refuse;
+  /** Breaks every connection off. */
+  cut(): void {
     for (const { client, server } of this.#pairs) {
       client.resetAndDestroy();
       server.destroy();
@@ -69,21 +64,29 @@ export class Proxy {
     this.#pairs.clear();
   }
 
-  /** Takes connections again. */
-  accept(): void {
-    this.#refusing = false;
+  /** Breaks every connection off, and takes no new ones until `accept`. */
+  async stop(): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.cut();
+    await closed;
   }
 
-  async stop(): Promise<void> {
-    this.cut({ refuse: true });
-    await new Promise((resolve) => this.#server.close(resolve));
+  /** Takes connections again, at the same address. */
+  async accept(): Promise<void> {
+    await this.#listen(this.#port);
+  }
+
+  async #listen(port: number): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(port, '127.0.0.1', () => {
+        resolve();
+      });
+    });
+    this.#port = (this.#server.address() as AddressInfo).port;
   }
 
   #accept(client: Socket): void {
-    if (this.#refusing) {
-      client.resetAndDestroy();
-      return;
-    }
     const server = connect(this.#target);
     const pair = { client, server };
     this.#pairs.add(pair);
