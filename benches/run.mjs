@@ -16,6 +16,7 @@ const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false } },
 });
 const started = Date.now();
+const [load] = os.loadavg(); // before we add to it
 
 /** The rows of a group that have every word somewhere. */
 function chosen(group) {
@@ -71,6 +72,7 @@ const report = {
   node: process.version,
   cpus: os.availableParallelism(),
   cpu: os.cpus()[0]?.model ?? 'unknown',
+  load,
   platform: `${process.platform}-${process.arch}`,
   rows,
 };

@@ -1,5 +1,5 @@
 // The picture: a bar for each row, its ratio as a part of its budget, on a log axis where 1 is the budget.
-import { keyOf } from './report.mjs';
+import { keyOf, times } from './report.mjs';
 
 export async function draw(report) {
   const { parse, View } = await import('vega');
@@ -11,11 +11,11 @@ export async function draw(report) {
       row: keyOf(row),
       part: row.ratio / row.budget,
       met: row.met ? 'met' : 'not met',
-      text: `${row.ratio.toPrecision(2)}×`,
+      text: times(row.ratio),
     }));
   // Room for the figures beyond the longest bars.
   const parts = values.map(({ part }) => part);
-  const domain = [Math.min(0.5, ...parts) / 1.8, Math.max(2, ...parts) * 1.8];
+  const domain = [Math.min(0.5, ...parts) / 2, Math.max(2, ...parts) * 1.8];
   const y = { field: 'row', type: 'nominal', sort: { field: 'at' }, title: null };
   const x = {
     field: 'part',

@@ -21,7 +21,7 @@ const shown = {
 };
 
 export const keyOf = (row) => `${row.work} · ${row.theirs.title}`;
-const times = (ratio) => `${rounded(ratio)}×`;
+export const times = (ratio) => `${rounded(ratio)}×`;
 const value = ({ metric }, side) => (side.missing === undefined ? shown[metric](side.value) : '–');
 
 function verdict(row) {
@@ -63,7 +63,7 @@ function latestMarkdown(report) {
   const met = report.rows.filter((row) => row.met).length;
   return [
     `${report.date}, commit \`${report.commit}\`, ${report.cpus} CPUs (${report.cpu}), Node ${report.node}: ` +
-      `${met} of ${report.rows.length} budgets met.`,
+      `${met} of ${report.rows.length} budgets met. Load before it began: ${report.load.toFixed(1)}.`,
     '',
     '![Each ratio as a part of its budget](benchmarks/latest.svg)',
     '',
