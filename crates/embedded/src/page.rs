@@ -12,26 +12,28 @@ const PAGE_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Copy)]
 struct At {
     revision: u64,
-    /// The time by which entries have expired. What is read at an old revision is judged by that alone.
-    now: Option<u64>,
+    /// The time by which entries have expired. An expired entry is gone for every reader, so this is the time of
+    /// the read at an old revision, too: what was alive at that revision and has expired since is not shown.
+    now: u64,
 }
 
 impl At {
     fn hides(self, record: &Record) -> bool {
-        self.now.is_some_and(|now| record.expired(now))
+        record.expired(self.now)
     }
 }
 
-/// Reads at a version, or at the newest one: again, should its history go while it is read.
+/// Reads at a version, or at the newest one: again, should its history go while it is read. Either way what has
+/// expired by now is hidden, so that later pages of a scan do not show what its first page would not.
 fn at<T>(shared: &Shared, version: Option<Version>, read: impl Fn(At) -> Result<T>) -> Result<T> {
     if let Some(version) = version {
         let revision = shared.revision_of(version)?;
-        let result = read(At { revision, now: None })?;
+        let result = read(At { revision, now: shared.clock.now() })?;
         return shared.check_floor(revision).map(|()| result);
     }
     loop {
         let revision = shared.published();
-        let result = read(At { revision, now: Some(shared.clock.now()) });
+        let result = read(At { revision, now: shared.clock.now() });
         if shared.check_floor(revision).is_ok() {
             return result;
         }

@@ -238,6 +238,29 @@ async fn an_expired_entry_is_gone_at_once_and_its_delete_has_its_own_revision() 
 }
 
 #[tokio::test]
+async fn an_expired_entry_is_gone_for_a_read_at_an_old_version_too() {
+    for (store, _directory) in both(settings()) {
+        let ttl = Ttl::from_millis(300).ok();
+        put(&store, "a", "v").await;
+        store.put(Put { ttl, ..Put::new("k", "v") }, call()).await.unwrap();
+        put(&store, "z", "v").await;
+        let scan = Scan::new(KeyRange::all());
+        let first = store.scan(Scan { limit: 1, ..scan.clone() }, call()).await.unwrap();
+        // Replaced later, it comes from the history; not replaced, from the entries, until it is swept.
+        put(&store, "k", "w").await;
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        for order in [Order::Ascending, Order::Descending] {
+            let keys = keys_at(&store, Some(first.version), order).await;
+            assert_eq!(keys.len(), 2, "{keys:?}");
+            assert!(keys.iter().all(|(key, _)| key != "k"), "{keys:?}");
+        }
+        let count = Count { version: Some(first.version), ..Count::default() };
+        assert_eq!(store.count(count, call()).await.unwrap().count, 2);
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_write_with_an_idempotency_key_happens_once() {
     for (store, _directory) in both(settings()) {
         let key = Some("once".to_owned());
