@@ -1,5 +1,6 @@
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -42,7 +43,10 @@ impl Pool {
         loop {
             if let Some(read) = state.reads.pop_front() {
                 drop(state);
-                read(shared);
+                // A read that panics has no answer, but the thread is there for those that wait behind it.
+                if catch_unwind(AssertUnwindSafe(|| read(shared))).is_err() {
+                    tracing::error!("a read panicked");
+                }
                 state = self.state();
             } else if state.closed {
                 return;
@@ -92,5 +96,30 @@ impl Readers {
     pub(crate) fn close(&self) {
         self.0.state().closed = true;
         self.0.something.notify_all();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{EmbeddedStore, Settings};
+
+    #[tokio::test]
+    async fn reads_that_panic_take_no_thread_with_them() {
+        let store = EmbeddedStore::memory(Settings::default()).unwrap();
+        let shared = store.shared().unwrap();
+        let readers = Readers::default();
+        for _ in 0..THREADS * 2 {
+            let answer = readers.run::<()>(&shared, |_| panic!("for the test")).unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
+            assert!(answer.expect("the read is done").is_err());
+        }
+        let answer = readers.run(&shared, |_| Ok(7)).unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
+        assert_eq!(answer.expect("there is a thread left").unwrap().unwrap(), 7);
+        readers.close();
     }
 }
