@@ -214,6 +214,47 @@ async fn a_torn_last_write_that_was_not_acknowledged_is_cut_off() {
     }
 }
 
+/// A whole batch of one row.
+fn batch(sequence: u64) -> Vec<u8> {
+    let mut row = vec![2, 0, 0];
+    row.extend(1_u64.to_le_bytes());
+    row.extend(3_u16.to_le_bytes());
+    row.extend([5_u32.to_le_bytes(); 2].concat());
+    row.extend(b"keyvalue");
+    let mut batch = vec![1, 1, 0, 0, 0];
+    batch.extend(sequence.to_le_bytes());
+    batch.extend(&row);
+    batch.push(3);
+    batch.extend(xxhash_rust::xxh3::xxh3_64(&row).to_le_bytes());
+    batch.extend(b"FJL\x03");
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_value_that_holds_a_batch_is_cut_off_all_the_same() {
+    let killed = killed_store().await;
+    let journals = files(&killed.path().join("data"));
+    let journal =
+        journals.into_iter().rfind(|path| path.extension().is_some_and(|ext| ext == "jnl")).unwrap();
+    let bytes = fs::read(&journal).unwrap();
+    let used = used(&bytes);
+    // A batch of which the value did not come to its end, and in the value what looks like a batch.
+    for sequence in [1, 1 << 40, u64::MAX] {
+        let mut torn = bytes[..used].to_vec();
+        torn.extend([1, 1, 0, 0, 0]);
+        torn.extend(u64::MAX.to_le_bytes());
+        torn.extend([2, 0, 0]);
+        torn.extend(1_u64.to_le_bytes());
+        torn.extend(1_u16.to_le_bytes());
+        torn.extend([100_000_u32.to_le_bytes(); 2].concat());
+        torn.extend(b"k");
+        torn.extend(batch(sequence));
+        torn.extend(b"and more of the value");
+        fs::write(&journal, torn).unwrap();
+        assert!(matches!(read_all(killed.path()).await, Found::AllRight), "sequence {sequence}");
+    }
+}
+
 fn copy(directory: &tempfile::TempDir) -> PathBuf {
     let to = tempfile::tempdir().unwrap().keep();
     copy_directory(directory.path(), &to);

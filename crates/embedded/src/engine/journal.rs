@@ -73,10 +73,28 @@ fn batch(bytes: &[u8]) -> Option<Batch> {
     whole.then_some(Batch { length: at + END_BYTES, sequence, revision })
 }
 
-/// Whether a whole batch begins anywhere in the bytes after the first.
-fn has_batch_behind(bytes: &[u8]) -> bool {
-    (1..bytes.len())
-        .any(|at| bytes[at] == START && batch(&bytes[at..]).is_some_and(|batch| batch.length > 26))
+/// The fewest bytes of a batch: its start and its end.
+const LEAST_BYTES: usize = 26;
+/// How many sequence numbers may be missing between batches. The engine takes a few for itself.
+const SEQUENCE_GAP: u64 = 1_024;
+
+/// Whether a whole batch that was written after the one of that sequence number begins anywhere in the bytes
+/// after the first.
+///
+/// A torn value may hold the bytes of a batch too: a copy of a journal, say. Its number hardly ever fits behind
+/// the last one: every batch in between takes a number, and there is only so much room for batches.
+fn has_batch_behind(bytes: &[u8], last: Option<u64>) -> bool {
+    let fits = |at: usize, sequence: u64| {
+        last.is_none_or(|last| {
+            let most = last.saturating_add(SEQUENCE_GAP).saturating_add((at / LEAST_BYTES) as u64);
+            sequence > last && sequence <= most
+        })
+    };
+    (1..bytes.len()).any(|at| {
+        bytes[at] == START
+            && number(bytes, at + 5, 8).is_some_and(|sequence| fits(at, sequence))
+            && batch(&bytes[at..]).is_some_and(|batch| batch.length > LEAST_BYTES)
+    })
 }
 
 fn journals(directory: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
@@ -123,7 +141,7 @@ pub(super) fn check(directory: &Path, synced: Option<Synced>) -> Result<()> {
                 let sealed = nth + 1 < count;
                 let noted = synced.is_some_and(|synced| revision > 0 && synced.revision > revision);
                 let strict = synced.is_none_or(|synced| !synced.relaxed);
-                if sealed || noted || (strict && has_batch_behind(rest)) {
+                if sealed || noted || (strict && has_batch_behind(rest, last_sequence)) {
                     return Err(damaged(&format!("journal {id} is damaged at byte {at}")));
                 }
                 cut(&path, at).map_err(|error| io_error("the journal cannot be cut", error))?;
