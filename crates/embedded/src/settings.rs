@@ -1,6 +1,10 @@
 use std::time::Duration;
 
-use norikv_core::{DEFAULT_MAX_VALUE_BYTES, Durability};
+use norikv_core::{DEFAULT_MAX_VALUE_BYTES, Durability, Error, Result};
+
+/// The most that [`Settings::max_value_bytes`] may be: lengths are 32 bits wide on disk, and a value is in memory
+/// several times over while it is written.
+const MOST_VALUE_BYTES: usize = 1024 * 1024 * 1024;
 
 /// How an embedded store behaves.
 #[derive(Clone, Debug)]
@@ -8,7 +12,7 @@ pub struct Settings {
     /// When a write to a directory is acknowledged: [`Durability::Fsync`] or [`Durability::Relaxed`]. A store
     /// in memory is always [`Durability::Memory`].
     pub durability: Durability,
-    /// The largest value, in bytes.
+    /// The largest value, in bytes: 1 GiB at most.
     pub max_value_bytes: usize,
     /// How long a write with an idempotency key is remembered.
     pub idempotency_window: Duration,
@@ -36,5 +40,42 @@ impl Default for Settings {
             queue_writes: 8_192,
             queue_bytes: 16 * 1024 * 1024,
         }
+    }
+}
+
+impl Settings {
+    /// Refuses what no store can keep.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.max_value_bytes <= MOST_VALUE_BYTES {
+            return Ok(());
+        }
+        Err(Error::invalid_argument(format!(
+            "the setting maxValueBytes is {}; the most it may be is {MOST_VALUE_BYTES} (1 GiB)",
+            self.max_value_bytes
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use norikv_core::ErrorKind;
+
+    use super::*;
+    use crate::EmbeddedStore;
+
+    #[tokio::test]
+    async fn values_larger_than_a_gibibyte_cannot_be_asked_for() {
+        let of = |max_value_bytes| Settings { max_value_bytes, ..Settings::default() };
+        let directory = tempfile::tempdir().unwrap();
+        for too_many in [MOST_VALUE_BYTES + 1, usize::MAX] {
+            let path = directory.path().join("store");
+            for store in [EmbeddedStore::memory(of(too_many)), EmbeddedStore::open(&path, of(too_many))] {
+                let error = store.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+                assert!(error.message().contains("maxValueBytes"), "{error}");
+            }
+            assert!(!path.exists());
+        }
+        EmbeddedStore::memory(of(MOST_VALUE_BYTES)).unwrap();
     }
 }

@@ -61,8 +61,10 @@ impl EmbeddedStore {
     /// A store in memory, gone when it is closed.
     ///
     /// # Errors
-    /// `ResourceExhausted` if the process can have no further thread.
+    /// - `InvalidArgument`: a setting is out of its bounds.
+    /// - `ResourceExhausted`: the process can have no further thread.
     pub fn memory(mut settings: Settings) -> Result<Self> {
+        settings.check()?;
         settings.durability = Durability::Memory;
         Self::start(Box::new(MemoryEngine::new()), None, settings, Meta::EMPTY)
     }
@@ -71,12 +73,14 @@ impl EmbeddedStore {
     /// crash left to be read.
     ///
     /// # Errors
-    /// - `InvalidArgument`: the directory has something in it that is no store, or is a file; nothing is written.
+    /// - `InvalidArgument`: the directory has something in it that is no store, or is a file, or a setting is out
+    ///   of its bounds; nothing is written.
     /// - `ResourceExhausted`: the store is open already; also a full disk, or no descriptors left.
     /// - `Unsupported`: the store has a newer format.
     /// - `PermissionDenied`: this process may not read or write there.
     /// - `Corruption`: the data is damaged.
     pub fn open(directory: &Path, settings: Settings) -> Result<Self> {
+        settings.check()?;
         if settings.durability == Durability::Memory {
             return Err(Error::invalid_argument(
                 "a store in a directory has durability \"fsync\" or \"relaxed\", not \"memory\"",
