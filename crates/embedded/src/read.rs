@@ -67,7 +67,12 @@ pub(crate) struct Walk<'a> {
     pub(crate) order: Order,
     /// Whether values are wanted; without, they may be missing from the bytes.
     pub(crate) values: bool,
+    /// Whether somebody still waits for the answer.
+    pub(crate) wanted: Wanted<'a>,
 }
+
+/// Tells whether somebody still waits for the answer of a read.
+pub(crate) type Wanted<'a> = &'a dyn Fn() -> bool;
 
 /// What a walk calls with each key, its record, and the record's bytes.
 type Show<'a> = dyn FnMut(Bytes, &Record, &Bytes) -> Result<ControlFlow<()>> + 'a;
@@ -81,12 +86,16 @@ struct Chunk {
 }
 
 impl Walk<'_> {
-    /// Shows up to `at_most` keys of the range, and maybe more, until `show` breaks.
+    /// Shows up to `at_most` keys of the range, and maybe more, until `show` breaks. Ends with an error, between
+    /// two chunks, when nobody waits for the answer any more.
     pub(crate) fn run(&self, range: &KeyRange, at_most: u64, show: &mut Show<'_>) -> Result<()> {
         let mut left = Some(range.clone());
         // One more than wanted tells whether there is more.
         let mut rows = usize::try_from(at_most).unwrap_or(CHUNK_ROWS).saturating_add(1).min(CHUNK_ROWS);
         while let Some(range) = left.take().filter(|range| !range.is_empty()) {
+            if !(self.wanted)() {
+                return Err(Error::new(ErrorKind::Cancelled, "nobody waits for the answer of this read"));
+            }
             let mut chunk = self.chunk(&range, rows)?;
             let undone = self.undone_in(&mut chunk)?;
             if self.show(chunk.entries, undone, show)?.is_break() {

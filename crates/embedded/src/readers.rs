@@ -8,7 +8,7 @@ use std::{
 use norikv_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
-use crate::shared::Shared;
+use crate::{read::Wanted, shared::Shared};
 
 /// How many reads wait for the disk at a time.
 const THREADS: usize = 4;
@@ -64,7 +64,7 @@ impl Readers {
     pub(crate) fn run<T: Send + 'static>(
         &self,
         shared: &Arc<Shared>,
-        read: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+        read: impl FnOnce(&Shared, Wanted<'_>) -> Result<T> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T>>> {
         let (reply, answer) = oneshot::channel();
         let mut state = self.0.state();
@@ -84,7 +84,8 @@ impl Readers {
         }
         state.reads.push_back(Box::new(move |shared| {
             if !reply.is_closed() {
-                drop(reply.send(read(shared)));
+                let answer = read(shared, &|| !reply.is_closed());
+                drop(reply.send(answer));
             }
         }));
         drop(state);
@@ -113,11 +114,11 @@ mod tests {
         let shared = store.shared().unwrap();
         let readers = Readers::default();
         for _ in 0..THREADS * 2 {
-            let answer = readers.run::<()>(&shared, |_| panic!("for the test")).unwrap();
+            let answer = readers.run::<()>(&shared, |_, _| panic!("for the test")).unwrap();
             let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
             assert!(answer.expect("the read is done").is_err());
         }
-        let answer = readers.run(&shared, |_| Ok(7)).unwrap();
+        let answer = readers.run(&shared, |_, _| Ok(7)).unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
         assert_eq!(answer.expect("there is a thread left").unwrap().unwrap(), 7);
         readers.close();

@@ -24,6 +24,7 @@ use crate::{
     page,
     pending::{Pending, PendingWrites},
     queue::Queue,
+    read::Wanted,
     readers::Readers,
     shared::Shared,
     writer::Writer,
@@ -161,12 +162,12 @@ impl EmbeddedStore {
     async fn read<T: Send + 'static>(
         &self,
         here: impl FnOnce(&Shared) -> bool,
-        read: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+        read: impl FnOnce(&Shared, Wanted<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let answer = {
             let shared = self.shared()?;
             if here(&shared) {
-                return read(&shared);
+                return read(&shared, &|| true);
             }
             self.readers.run(&shared, read)?
         };
@@ -230,14 +231,16 @@ impl Store for EmbeddedStore {
                 shared.published()
             }
         };
-        self.read(Shared::reads_at_once, move |shared| shared.get_newest(&request.key, revision)).await
+        self.read(Shared::reads_at_once, move |shared, _| shared.get_newest(&request.key, revision)).await
     }
 
     async fn get_many(&self, request: GetMany, _call: Call) -> Result<Vec<Option<Entry>>> {
+        page::check_many(&request.keys)?;
         request.keys.iter().try_for_each(|key| check_key(key))?;
         let hashes = request.keys.iter().map(|key| hash::of(key));
         let revision = self.after_writes_to(hashes).await?;
-        self.read(Shared::reads_at_once, move |shared| page::get_many(shared, &request.keys, revision)).await
+        self.read(Shared::reads_at_once, move |shared, _| page::get_many(shared, &request.keys, revision))
+            .await
     }
 
     async fn put(&self, request: Put, _call: Call) -> Result<PutResult> {
@@ -260,19 +263,20 @@ impl Store for EmbeddedStore {
     async fn scan(&self, request: Scan, _call: Call) -> Result<Page> {
         request.range.check()?;
         let most = self.limits.max_page_entries;
-        self.read(Shared::reads_at_once, move |shared| page::scan(shared, &request, most)).await
+        self.read(Shared::reads_at_once, move |shared, wanted| page::scan(shared, &request, most, wanted))
+            .await
     }
 
     async fn count(&self, request: Count, _call: Call) -> Result<CountResult> {
         request.range.check()?;
         // A count has no bound but the range, so it never runs on a task.
-        self.read(|_| false, move |shared| page::count(shared, &request)).await
+        self.read(|_| false, move |shared, wanted| page::count(shared, &request, wanted)).await
     }
 
     async fn status(&self, _call: Call) -> Result<Status> {
         let limits = self.limits;
         let features = [Feature::Range, Feature::DeleteRange, Feature::IfNotExists, Feature::History];
-        let read = move |shared: &Shared| {
+        let read = move |shared: &Shared, _: Wanted<'_>| {
             let in_memory = shared.engine.in_memory();
             Ok(Status {
                 store: if in_memory { "memory" } else { "file" }.to_owned(),

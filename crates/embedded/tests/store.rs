@@ -193,6 +193,23 @@ async fn limits_pages_and_keys_only() {
 }
 
 #[tokio::test]
+async fn many_keys_are_read_up_to_a_number_and_a_size() {
+    for (store, _directory) in both(settings()) {
+        let many = |keys| store.get_many(GetMany { keys, consistency: Consistency::Lease }, call());
+        let error = many(vec![bytes("none"); 10_001]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains("10000"), "{error}");
+        assert_eq!(many(vec![bytes("none"); 10_000]).await.unwrap().len(), 10_000);
+        store.put(Put::new("big", vec![7; 1 << 20]), call()).await.unwrap();
+        assert_eq!(many(vec![bytes("big"); 63]).await.unwrap().len(), 63);
+        let error = many(vec![bytes("big"); 64]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+        assert!(error.message().contains("67108864"), "{error}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_range_delete_is_one_revision_and_can_be_read_around() {
     for (store, _directory) in both(settings()) {
         for key in ["a1", "a2", "b1"] {
