@@ -349,7 +349,12 @@ export class NoriKVClient implements AsyncDisposable {
    */
   delete(key: Key, options?: DeleteOptions): Promise<boolean>;
 
-  /** Deletes every key of a range in one revision, and answers how many there were. */
+  /**
+   * Deletes every key of a range in one revision, and answers how many there were.
+   *
+   * The range has a prefix, a start or an end: one without is refused, since it is more often a bound that turned
+   * out `undefined`. `{ prefix: '' }` says every key.
+   */
   deleteRange(range: KeyRange, options?: CallOptions): Promise<number>;
 
   /**
@@ -437,7 +442,10 @@ export function createClient(config: string | ClientConfig): Promise<NoriKVClien
 // Ranges and scans
 // ---------------------------------------------------------------------------------------------------------------
 
-/** The keys that begin with `prefix`, or from `start` up to and without `end`; without any, every key. */
+/**
+ * The keys that begin with `prefix`, or from `start` up to and without `end`; without any, every key (but
+ * {@link NoriKVClient.deleteRange} wants one). Other names are refused.
+ */
 export interface KeyRange {
   /** Every key that begins with it. Not together with `start` or `end`. */
   readonly prefix?: Key | undefined;

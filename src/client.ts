@@ -27,7 +27,7 @@ import { InternalError, InvalidArgumentError, KeyNotFoundError } from './errors.
 import { Failure } from './failure.js';
 import { Op } from './frame.js';
 import { writePut, writeDelete } from './write.js';
-import { writeRange } from './range.js';
+import { checkBounded, writeRange } from './range.js';
 import { Json, VersionAndEntry } from './reply.js';
 import type { Reply } from './reply.js';
 import { Scan } from './scan.js';
@@ -171,6 +171,7 @@ export class NoriKVClient implements PublicClient {
       writes: true,
       options,
       write: (frame) => {
+        checkBounded(range);
         writeRange(frame, range);
       },
     });

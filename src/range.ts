@@ -2,6 +2,7 @@ import type { KeyRange } from '../index.js';
 import { describe } from './bytes.js';
 import { InvalidArgumentError } from './errors.js';
 import type { FrameWriter } from './frame.js';
+import { checkNames } from './names.js';
 import { Version } from './version.js';
 
 // Flags of ranges, as in `crates/bridge/src/call.rs`.
@@ -12,6 +13,26 @@ export const KEYS_ONLY = 8;
 const HAS_VERSION = 16;
 const HAS_AFTER = 32;
 
+const NAMES: ReadonlySet<string> = new Set(['prefix', 'start', 'end']);
+
+/**
+ * Checks a range that is about to be deleted. One without bounds is everything, as for every call, but is more often
+ * a bound that turned out `undefined`: to delete everything has to be said.
+ *
+ * @throws InvalidArgumentError unless it says at least one bound.
+ */
+export function checkBounded(range: KeyRange): void {
+  checkNames(range, NAMES, RANGE);
+  if (range.prefix === undefined && range.start === undefined && range.end === undefined) {
+    throw new InvalidArgumentError(
+      "deleteRange needs a prefix, a start or an end, and has none; to delete every key, say { prefix: '' }",
+    );
+  }
+}
+
+/** What a range is, for an error's message. */
+const RANGE = 'a range is { prefix } or { start, end }';
+
 /** Writes a range, its flags, the version to read it at, and the last key of the page before. */
 export function writeRange(
   frame: FrameWriter,
@@ -20,12 +41,7 @@ export function writeRange(
   version?: Version,
   after?: Uint8Array,
 ): void {
-  const given: unknown = range;
-  if (typeof given !== 'object' || given === null) {
-    throw new InvalidArgumentError(
-      `a range is { prefix } or { start, end }; got ${describe(given)}`,
-    );
-  }
+  checkNames(range, NAMES, RANGE);
   const { prefix, start, end } = range;
   if (prefix !== undefined && (start !== undefined || end !== undefined)) {
     throw new InvalidArgumentError('a range has either a prefix, or a start and an end: not both');

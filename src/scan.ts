@@ -4,15 +4,20 @@ import type { Entry } from './entry.js';
 import { InternalError, InvalidArgumentError } from './errors.js';
 import { Failure } from './failure.js';
 import { Op } from './frame.js';
+import { checkNames } from './names.js';
 import { KEYS_ONLY, REVERSE, writeRange } from './range.js';
 import { Page } from './reply.js';
 import type { Reply } from './reply.js';
-import { checkOptions } from './session.js';
 import type { Session } from './session.js';
 import { refusing } from './stack.js';
 import type { Caller } from './stack.js';
 import type { Version } from './version.js';
 import { checkType } from './write.js';
+
+const SCAN_OPTIONS: ReadonlySet<string> = new Set([
+  ...['prefix', 'start', 'end', 'limit', 'reverse', 'keysOnly', 'version'],
+  ...['consistency', 'signal', 'timeoutMs'],
+]);
 
 /** Where a scan goes on: after which key, at which version, and how many entries are still wanted. */
 interface Rest {
@@ -63,7 +68,7 @@ export class Scan implements PublicScan {
 
   #ask(rest: Rest | undefined): Promise<Reply> {
     const options = this.#options;
-    checkOptions(options);
+    checkNames(options, SCAN_OPTIONS, 'what to scan is an object, like { prefix: "user:" }');
     checkType(options.reverse, 'boolean', 'reverse');
     checkType(options.keysOnly, 'boolean', 'keysOnly');
     const { limit = 0 } = rest ?? options;
