@@ -13,6 +13,9 @@ use tonic::{Request, Response, Status};
 
 use crate::{batch::Batch, deadline::call_of, status::status_of};
 
+/// How many keys are read from one snapshot: the answer is gathered whole, and keys may repeat.
+const MAX_KEYS: usize = 10_000;
+
 /// `norikv.ext.v1.Store`: what `norikv.v1` lacks.
 pub(crate) struct ExtService {
     pub(crate) store: StoreRef,
@@ -73,6 +76,12 @@ impl Store for ExtService {
                     ErrorKind::Unsupported,
                     "many keys are read at the newest version; leave the version out",
                 )));
+            }
+            Some(What::Keys(keys)) if keys.keys.len() > MAX_KEYS => {
+                return Err(status_of(Error::invalid_argument(format!(
+                    "{} keys are to be read at once; this server takes at most {MAX_KEYS}, so ask for fewer",
+                    keys.keys.len()
+                ))));
             }
             Some(What::Keys(keys)) => {
                 let request = GetMany { keys: keys.keys, consistency };

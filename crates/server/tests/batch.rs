@@ -205,6 +205,17 @@ async fn ranges_are_scanned_counted_read_and_deleted() {
 }
 
 #[tokio::test]
+async fn so_many_keys_at_once_are_refused_and_no_fewer() {
+    let (server, _store) = serve(settings()).await;
+    let client = Client::connect(server.local_addr()).await;
+    let keys = |count| What::Keys(ext::Keys { keys: vec!["k".into(); count] });
+    let refused = client.range(keys(10_001)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(refused.message().contains("10001") && refused.message().contains("10000"), "{refused:?}");
+    assert_eq!(client.range(keys(10_000)).await.unwrap().entries.len(), 10_000);
+}
+
+#[tokio::test]
 async fn the_status_is_the_stores_with_what_the_server_adds() {
     let (server, _store) = serve(ServerSettings { max_batch_ops: 77, ..settings() }).await;
     let status = Client::connect(server.local_addr()).await.status().await.unwrap();
