@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use norikv_core::{
-    Call, Consistency, Entry, Error, ErrorKind, FieldName, Precondition, Result, Version, xxhash64,
+    Call, Consistency, Entry, Error, ErrorKind, FieldName, KeyRange, Precondition, Result, Version, xxhash64,
 };
 use norikv_proto::{
     consistency_to_wire, entry_from_wire,
@@ -187,15 +187,18 @@ async fn read<T: Transport>(core: &Arc<Core<T>>, key: &Bytes, call: Call) -> Res
     }
 }
 
-/// Reads a key as it was.
+/// Reads a key as it was. A server reads many keys at the newest version alone; a scan takes one that is older.
 async fn read_at<T: Transport>(
     core: &Arc<Core<T>>,
     key: &Bytes,
     version: Version,
     call: Call,
 ) -> Result<Option<Entry>> {
+    let after = [&key[..], b"\0"].concat();
+    let only = KeyRange { start: key.clone(), end: Some(after.into()) };
+    let scan = ext::Scan { range: Some(only.into()), limit: 1, ..Default::default() };
     let request = ext::RangeRequest {
-        what: Some(ext::range_request::What::Keys(ext::Keys { keys: vec![key.clone()] })),
+        what: Some(ext::range_request::What::Scan(scan)),
         version: Some(version.into()),
         consistency: String::new(),
     };

@@ -16,7 +16,8 @@ use std::{
 use bytes::Bytes;
 use norikv_client::{Failed, Link, MessageStream, RemoteStore, Settings, Transport};
 use norikv_core::{
-    Call, Delete, Entry, Error, ErrorKind, FieldName, Get, GetMany, NodeAddress, Put, StoreRef, Ttl, Version,
+    Call, Delete, DeleteRange, Entry, Error, ErrorKind, FieldName, Get, GetMany, NodeAddress, Put, StoreRef,
+    Ttl, Version,
 };
 use norikv_embedded::EmbeddedStore;
 use norikv_proto::{
@@ -29,6 +30,7 @@ use tokio::sync::mpsc;
 
 pub const BATCH: &str = "/norikv.ext.v1.Store/Batch";
 pub const RANGE: &str = "/norikv.ext.v1.Store/Range";
+pub const DELETE_RANGE: &str = "/norikv.ext.v1.Store/DeleteRange";
 pub const STATUS: &str = "/norikv.ext.v1.Store/Status";
 pub const WATCH: &str = "/norikv.v1.Meta/WatchCluster";
 pub const PUT: &str = "/norikv.v1.Kv/Put";
@@ -221,31 +223,34 @@ pub async fn serve(store: StoreRef, method: &'static str, message: Bytes) -> Res
         }
         RANGE => {
             let request = ext::RangeRequest::decode(message).unwrap();
-            let Some(What::Keys(keys)) = request.what else { return Err(bare(12, "")) };
-            let entries = match request.version.map(Version::from) {
-                // The embedded store reads at an old version by scan.
-                Some(version) => {
-                    let key = keys.keys[0].clone();
-                    let range =
-                        norikv_core::KeyRange::new(key.clone(), Some([&key[..], b"\0"].concat().into()));
-                    let scan = norikv_core::Scan {
-                        version: Some(version),
-                        ..norikv_core::Scan::new(range.unwrap())
-                    };
-                    let page = store.scan(scan, Call::default()).await;
-                    let page = page.map_err(|error| Failed::Answered(failure_from_error(&error)))?;
-                    vec![page.entries.into_iter().next()]
-                }
-                None => store
+            let version = request.version.map(Version::from);
+            let entries = match request.what {
+                // Like our server, which does not read many keys at an old version.
+                Some(What::Keys(keys)) if version.is_none() => store
                     .get_many(GetMany { keys: keys.keys, consistency: Default::default() }, Call::default())
                     .await
                     .unwrap(),
+                Some(What::Scan(scan)) => {
+                    let range = norikv_proto::range_from_wire(scan.range).unwrap();
+                    let scan =
+                        norikv_core::Scan { version, limit: scan.limit, ..norikv_core::Scan::new(range) };
+                    let page = store.scan(scan, Call::default()).await;
+                    let page = page.map_err(|error| Failed::Answered(failure_from_error(&error)))?;
+                    page.entries.into_iter().map(Some).collect()
+                }
+                _ => return Err(bare(12, "")),
             };
             let wrap = |entry: Option<Entry>| ext::MaybeEntry { entry: entry.map(entry_to_wire) };
             Ok(reply(&ext::RangeResponse {
                 entries: entries.into_iter().map(wrap).collect(),
                 ..Default::default()
             }))
+        }
+        DELETE_RANGE => {
+            let range = ext::DeleteRangeRequest::decode(message).unwrap().range;
+            let range = norikv_proto::range_from_wire(range).unwrap();
+            let result = store.delete_range(DeleteRange { range }, Call::default()).await.unwrap();
+            Ok(reply(&ext::DeleteRangeResponse { deleted: result.deleted, ..Default::default() }))
         }
         _ => Err(bare(12, "unimplemented")),
     }
