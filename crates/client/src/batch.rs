@@ -308,6 +308,7 @@ fn failed_end<T: Transport>(
 fn may_help(failed: &Failed) -> bool {
     match failed {
         Failed::NotSent(_) | Failed::Lost(_) => true,
+        Failed::TooLarge(_) => false,
         Failed::Answered(failure) => {
             [
                 GrpcCode::Unavailable,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use norikv_core::{Call, Error, ErrorKind, NodeAddress, Result};
+use norikv_core::{Call, Error, ErrorKind, FieldName, NodeAddress, Result};
 use norikv_proto::ext::{BatchOp, batch_result::Result as Answer};
 use prost::Message;
 use tokio::sync::oneshot;
@@ -18,7 +18,7 @@ use crate::{
     batch::size_of,
     core::{Core, End, Reply},
     node::Node,
-    transport::{Link, Reach, Transport},
+    transport::{Failed, Link, Reach, Transport},
 };
 
 /// How often one call may find out that its node takes no batches: once for each of a few new connections.
@@ -87,12 +87,21 @@ pub(crate) async fn on_key<T: Transport>(
                 }
             },
         };
+        if let Failed::TooLarge(error) = failed {
+            break Err(attempts.last(too_large(error, of.write), Reach::Answered));
+        }
         if let Err(error) = attempts.failed(failed, node).await {
             break Err(error);
         }
         place = kept;
     };
     Ended { result, body, doubt: attempts.in_doubt() }
+}
+
+/// An answer that is too large is too large again, so the call is not made again. A write was answered, with
+/// what is not known.
+fn too_large(error: Error, write: bool) -> Error {
+    if write { error.with(FieldName::Outcome, "unknown") } else { error }
 }
 
 fn restless() -> Error {
@@ -132,6 +141,9 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
                 return Ok(answer);
             }
             Err(failed) if failed.is_unimplemented() => return Err(lacks(&node.address, ask.what)),
+            Err(Failed::TooLarge(error)) => {
+                return Err(attempts.last(too_large(error, ask.write), Reach::Answered));
+            }
             Err(failed) => failed,
         };
         attempts.failed(failed, node.index).await?;

@@ -49,6 +49,15 @@ pub enum Frame {
     Trailers(Bytes),
 }
 
+/// What is wrong with a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It is not what was asked for.
+    Wrong(&'static str),
+    /// A message of it has this many bytes, which is more than [`MAX_MESSAGE_BYTES`].
+    TooLarge(usize),
+}
+
 impl Frames {
     /// Takes a piece of the body in.
     pub fn push(&mut self, data: Bytes) {
@@ -64,15 +73,15 @@ impl Frames {
     ///
     /// # Errors
     /// What is wrong with the body.
-    pub fn pull(&mut self) -> Result<Option<Frame>, String> {
+    pub fn pull(&mut self) -> Result<Option<Frame>, Broken> {
         let head = if self.buffer.is_empty() { &self.chunk[..] } else { &self.buffer[..] };
         let [flag, a, b, c, d, ..] = *head else { return Ok(None) };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if flag & 1 != 0 {
-            return Err("the answer is compressed, which was not asked for".into());
+            return Err(Broken::Wrong("the answer is compressed, which was not asked for"));
         }
         if length > MAX_MESSAGE_BYTES {
-            return Err(format!("the answer has {length} bytes; at most {MAX_MESSAGE_BYTES} are taken"));
+            return Err(Broken::TooLarge(length));
         }
         if head.len() < FRAME_HEADER + length {
             return Ok(None);
@@ -234,7 +243,7 @@ mod tests {
         assert!(frames.pull().is_err());
         let mut frames = Frames::default();
         frames.push(Bytes::from_static(&[0, 255, 255, 255, 255]));
-        assert!(frames.pull().is_err());
+        assert_eq!(frames.pull(), Err(Broken::TooLarge(u32::MAX as usize)));
     }
 
     #[test]

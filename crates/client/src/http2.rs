@@ -35,7 +35,7 @@ use tokio::{
 
 use crate::{
     Settings,
-    grpc::{self, Frame, Frames},
+    grpc::{self, Broken, Frame, Frames},
     transport::{Failed, Link, MessageStream, Transport},
 };
 
@@ -388,6 +388,20 @@ impl Node {
         Failed::Lost(self.lost(error))
     }
 
+    fn broken(&self, broken: &Broken) -> Failed {
+        match broken {
+            Broken::Wrong(why) => Failed::Lost(self.lost(why)),
+            Broken::TooLarge(bytes) => Failed::TooLarge(self.with_address(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!(
+                    "the answer of {} has {bytes} bytes, and at most {} are taken; ask for less at once: fewer keys, or a smaller limit",
+                    self.address,
+                    grpc::MAX_MESSAGE_BYTES
+                ),
+            ))),
+        }
+    }
+
     fn answered(&self, mut failure: ext::Failure) -> Failed {
         failure
             .metadata
@@ -459,7 +473,7 @@ impl MessageStream for Answers {
                 Ok(Some(Frame::Trailers(_))) => {
                     return Poll::Ready(Err(Failed::Lost(self.node.lost("it answered in gRPC-Web"))));
                 }
-                Err(why) => return Poll::Ready(Err(Failed::Lost(self.node.lost(why)))),
+                Err(broken) => return Poll::Ready(Err(self.node.broken(&broken))),
             }
             if self.ended {
                 return Poll::Ready(Ok(None));

@@ -73,6 +73,8 @@ pub enum Failed {
     Lost(Error),
     /// The server answered with a status. Its `reason` is empty if it came without details.
     Answered(ext::Failure),
+    /// The server answered more than is taken; kind `ResourceExhausted`. Asking again would bring the same.
+    TooLarge(Error),
 }
 
 impl Failed {
@@ -85,7 +87,7 @@ impl Failed {
     /// The error for people.
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::NotSent(error) | Self::Lost(error) => error,
+            Self::NotSent(error) | Self::Lost(error) | Self::TooLarge(error) => error,
             Self::Answered(failure) => failure_to_error(&failure),
         }
     }
@@ -94,7 +96,7 @@ impl Failed {
     pub(crate) fn reach(&self) -> Reach {
         match self {
             Self::NotSent(_) => Reach::NotSent,
-            Self::Lost(_) => Reach::Lost,
+            Self::Lost(_) | Self::TooLarge(_) => Reach::Lost,
             Self::Answered(failure) => {
                 let unclear = matches!(
                     ErrorKind::from_code(&failure.reason),
