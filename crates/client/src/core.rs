@@ -1,6 +1,7 @@
 //! The store's one lock, and what happens under it: calls get their turn, gather, and leave.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -8,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use norikv_core::{ClusterView, Error, ErrorKind, Limits, NodeAddress, Result};
+use bytes::Bytes;
+use norikv_core::{ClusterView, Error, ErrorKind, Limits, NodeAddress, Result, xxhash64};
 use norikv_proto::ext::{self, BatchOp};
 use tokio::sync::{oneshot, watch};
 use web_time::Instant;
@@ -49,6 +51,8 @@ pub(crate) struct State<T: Transport> {
     replies: Vec<(oneshot::Sender<Reply<T>>, Reply<T>)>,
     /// Keys whose parked calls may have their turn.
     turns: Vec<u64>,
+    /// Barriers that wait, earliest first.
+    barriers: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
 /// Something to be started that carries the batches of a lane.
@@ -67,6 +71,8 @@ pub(crate) struct Op<T: Transport> {
     pub(crate) body: BatchOp,
     size: usize,
     tries: u32,
+    /// It goes by itself whatever the node takes.
+    alone: bool,
 }
 
 /// What becomes of a call. The request comes back with it, so that making it again copies nothing.
@@ -115,6 +121,7 @@ impl<T: Transport> Core<T> {
                 carriers: Vec::new(),
                 replies: Vec::new(),
                 turns: Vec::new(),
+                barriers: VecDeque::new(),
             }),
             closed: watch::Sender::new(false),
             is_closed: AtomicBool::new(false),
@@ -129,17 +136,21 @@ impl<T: Transport> Core<T> {
     /// Runs something under the lock, then does what it left to do without it: a reply may wake a caller, and
     /// what a caller drops may need the lock.
     pub(crate) fn with<R>(self: &Arc<Self>, work: impl FnOnce(&mut State<T>) -> R) -> R {
-        let (result, carriers, replies) = {
+        let (result, carriers, replies, opened) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let result = work(&mut state);
             state.give_turns(self);
-            (result, std::mem::take(&mut state.carriers), std::mem::take(&mut state.replies))
+            let opened = state.open_barrier();
+            (result, std::mem::take(&mut state.carriers), std::mem::take(&mut state.replies), opened)
         };
         for Carrier { node, lane, number } in carriers {
             self.spawn(batch::carry(Arc::clone(self), node, lane, number));
         }
         for (sender, reply) in replies {
             let _ = sender.send(reply);
+        }
+        if let Some(opened) = opened {
+            let _ = opened.send(());
         }
         result
     }
@@ -197,21 +208,12 @@ impl<T: Transport> Core<T> {
         tries: u32,
         place: Result<Place<T>, (u64, bool)>,
     ) -> Result<oneshot::Receiver<Reply<T>>> {
-        let limits = self.settings.batch;
         let (reply, answer) = oneshot::channel();
         // Taken only once nothing can fail: a place is not to be dropped under the lock.
         let mut place = Some(place);
         self.with(|state| {
             self.check_open()?;
-            if state.queued_ops >= limits.max_queued_ops || state.queued_bytes >= limits.max_queued_bytes {
-                return Err(Error::new(
-                    ErrorKind::ResourceExhausted,
-                    format!(
-                        "{} calls ({} bytes) wait to be sent already; wait for some of them before making more",
-                        state.queued_ops, state.queued_bytes
-                    ),
-                ));
-            }
+            self.check_room(state)?;
             let ticket = match place.take() {
                 None => return Ok(()),
                 Some(Err((hash, write))) => state.order.ticket(hash, write),
@@ -224,10 +226,76 @@ impl<T: Transport> Core<T> {
                 }
             };
             let lane = if ticket.write { Lane::Write } else { Lane::Read };
-            state.offer(self, Op { ticket, lane, deadline, reply, body, size, tries });
+            state.offer(self, Op { ticket, lane, deadline, reply, body, size, tries, alone: false });
             Ok(())
         })?;
         Ok(answer)
+    }
+
+    fn check_room(&self, state: &State<T>) -> Result<()> {
+        let limits = self.settings.batch;
+        if state.queued_ops < limits.max_queued_ops && state.queued_bytes < limits.max_queued_bytes {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            format!(
+                "{} calls ({} bytes) wait to be sent already; wait for some of them before making more",
+                state.queued_ops, state.queued_bytes
+            ),
+        ))
+    }
+
+    /// Waits until the earlier writes of all these keys have ended. Later writes of them wait until the places
+    /// are dropped.
+    ///
+    /// # Errors
+    /// `Closed`, and `ResourceExhausted` if too many calls wait already.
+    pub(crate) async fn read_places(
+        self: &Arc<Self>,
+        keys: &[Bytes],
+        deadline: Instant,
+    ) -> Result<Vec<Place<T>>> {
+        // All under one lock: places that were taken one by one could wait for each other in a circle.
+        let answers = self.with(|state| {
+            self.check_open()?;
+            self.check_room(state)?;
+            let mut answers = Vec::with_capacity(keys.len());
+            for key in keys {
+                let (reply, answer) = oneshot::channel();
+                let ticket = state.order.ticket(xxhash64(key), false);
+                let (lane, size) = (Lane::Read, size_of::<Op<T>>());
+                let body = BatchOp::default();
+                state.offer(self, Op { ticket, lane, deadline, reply, body, size, tries: 0, alone: true });
+                answers.push(answer);
+            }
+            Ok::<_, Error>(answers)
+        })?;
+        let mut places = Vec::with_capacity(answers.len());
+        for answer in answers {
+            match answer.await {
+                Ok(Reply { end: End::Alone(_, place), .. }) => places.push(place),
+                _ => return Err(Error::closed("the client")),
+            }
+        }
+        Ok(places)
+    }
+
+    /// Waits until every earlier call on a key has ended. Later ones wait until the barrier is dropped.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Barrier<T>> {
+        let (open, opened) = oneshot::channel();
+        let number = self.with(|state| {
+            self.check_open()?;
+            let number = state.order.fence();
+            state.barriers.push_back((number, open));
+            Ok::<_, Error>(number)
+        })?;
+        let barrier = Barrier { core: Arc::clone(self), number };
+        opened.await.map_err(|_| Error::closed("the client"))?;
+        Ok(barrier)
     }
 
     /// Fills `batch` with the calls that leave next. False, and the carrier is no longer counted, if there are
@@ -349,7 +417,7 @@ impl<T: Transport> State<T> {
             self.replies.push((op.reply, Reply { body: op.body, end: End::Closed }));
             return;
         };
-        let way = if place.mode() == Mode::Plain { Way::Alone } else { Way::Batch(index) };
+        let way = if op.alone || place.mode() == Mode::Plain { Way::Alone } else { Way::Batch(index) };
         let Some(lane) = self.order.admit(op.ticket, way) else {
             self.queued_ops += 1;
             self.queued_bytes += op.size;
@@ -422,8 +490,19 @@ impl<T: Transport> State<T> {
         }
     }
 
+    /// The barrier that nothing stands before any more.
+    fn open_barrier(&mut self) -> Option<oneshot::Sender<()>> {
+        let open = self.order.open_fence()?;
+        let (number, _) = self.barriers.front()?;
+        if *number != open {
+            return None;
+        }
+        self.barriers.pop_front().map(|(_, barrier)| barrier)
+    }
+
     /// Answers everything that has not left.
     fn end(&mut self) {
+        self.barriers.clear();
         let mut waiting = self.order.drain_parked();
         let mut gathered = Vec::new();
         for node in self.router.nodes_mut() {
@@ -474,6 +553,23 @@ impl<T: Transport> Drop for Place<T> {
                     state.turns.push(ticket.hash);
                 }
             }
+        });
+    }
+}
+
+/// A place between all earlier calls on keys and all later ones, given up when dropped.
+pub(crate) struct Barrier<T: Transport> {
+    core: Arc<Core<T>>,
+    number: u64,
+}
+
+impl<T: Transport> Drop for Barrier<T> {
+    fn drop(&mut self) {
+        let (core, number) = (Arc::clone(&self.core), self.number);
+        core.with(|state| {
+            state.barriers.retain(|(other, _)| *other != number);
+            let keys = state.order.lift(number);
+            state.turns.extend(keys);
         });
     }
 }

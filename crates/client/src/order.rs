@@ -42,6 +42,10 @@ pub(crate) struct KeyOrder<P> {
     keys: HashMap<u64, Key<P>, BuildHasherDefault<Identity>>,
     next: u64,
     held: usize,
+    /// Calls that were let go and have not ended.
+    going: usize,
+    /// Calls that no call on any key may pass, earliest first.
+    fences: VecDeque<u64>,
 }
 
 #[derive(Debug)]
@@ -63,7 +67,7 @@ struct Waiting<P> {
 
 impl<P> Default for KeyOrder<P> {
     fn default() -> Self {
-        Self { keys: HashMap::default(), next: 0, held: 0 }
+        Self { keys: HashMap::default(), next: 0, held: 0, going: 0, fences: VecDeque::new() }
     }
 }
 
@@ -74,8 +78,32 @@ impl<P> KeyOrder<P> {
         Ticket { hash, number: self.next, write }
     }
 
+    /// A place behind every call made so far, on whatever key, and before every later one.
+    pub(crate) fn fence(&mut self) -> u64 {
+        self.next += 1;
+        self.fences.push_back(self.next);
+        self.next
+    }
+
+    /// The fence before which no call is left.
+    pub(crate) fn open_fence(&self) -> Option<u64> {
+        // What was let go or is held was let go before the first fence; and what is parked before it has its
+        // turn when these end.
+        self.fences.front().filter(|_| self.going == 0 && self.held == 0).copied()
+    }
+
+    /// Takes a fence away. Answers the keys whose parked calls may have their turn now.
+    pub(crate) fn lift(&mut self, fence: u64) -> Vec<u64> {
+        self.fences.retain(|other| *other != fence);
+        let parked = self.keys.iter().filter(|(_, key)| key.has_parked());
+        parked.map(|(hash, _)| *hash).collect()
+    }
+
     /// Lets the call go, and says in which lane; `None` if it has to wait.
     pub(crate) fn admit(&mut self, ticket: Ticket, way: Way) -> Option<Lane> {
+        if self.fences.front().is_some_and(|fence| *fence < ticket.number) {
+            return None;
+        }
         let key = self.keys.entry(ticket.hash).or_insert(Key { reads: 0, writes: 0, way, waiting: None });
         if key.waiting.as_ref().is_some_and(|waiting| waiting.has_before(ticket.number)) {
             return None;
@@ -94,6 +122,7 @@ impl<P> KeyOrder<P> {
                 key.way = way;
             }
         }
+        self.going += 1;
         Some(lane)
     }
 
@@ -111,6 +140,7 @@ impl<P> KeyOrder<P> {
             Lane::Read => key.reads = key.reads.saturating_sub(1),
             Lane::Write => key.writes = key.writes.saturating_sub(1),
         }
+        self.going = self.going.saturating_sub(1);
         self.tidy(ticket.hash)
     }
 
@@ -190,18 +220,22 @@ impl<P> KeyOrder<P> {
             self.keys.remove(&hash);
             return false;
         }
-        key.waiting.as_ref().is_some_and(|waiting| !waiting.parked.is_empty())
+        key.has_parked()
     }
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.held == 0
+        self.keys.is_empty() && self.held == 0 && self.going == 0
     }
 }
 
 impl<P> Key<P> {
     fn is_idle(&self) -> bool {
         self.reads == 0 && self.writes == 0 && self.waiting.is_none()
+    }
+
+    fn has_parked(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.parked.is_empty())
     }
 }
 
@@ -284,6 +318,27 @@ mod tests {
         assert_eq!(order.admit(second, BATCH), Some(Lane::Write));
         assert_eq!(order.unpark(1), Some("second"));
         assert_eq!(order.unpark(1), Some("third"));
+    }
+
+    #[test]
+    fn a_fence_waits_for_every_call_before_it_and_holds_back_every_call_after_it() {
+        let mut order = KeyOrder::default();
+        let (first, second) = (order.ticket(1, true), order.ticket(1, true));
+        assert_eq!(order.admit(first, BATCH), Some(Lane::Write));
+        let fence = order.fence();
+        let later = order.ticket(2, true);
+        assert_eq!(order.admit(later, BATCH), None);
+        order.park(later, "later");
+        order.hold(first, Lane::Write);
+        assert_eq!(order.open_fence(), None, "a call that is made again is before it still");
+        order.release(first);
+        assert_eq!(order.admit(second, BATCH), Some(Lane::Write));
+        assert_eq!(order.open_fence(), None);
+        order.finish(second, Lane::Write);
+        assert_eq!(order.open_fence(), Some(fence));
+        assert_eq!(order.lift(fence), [2]);
+        assert_eq!(order.unpark(2), Some("later"));
+        assert_eq!(order.admit(later, BATCH), Some(Lane::Write));
     }
 
     #[test]

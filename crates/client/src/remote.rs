@@ -147,6 +147,8 @@ impl<T: Transport> Store for RemoteStore<T> {
         if request.keys.is_empty() {
             return self.core.check_open().map(|()| Vec::new());
         }
+        // Until the answer is here: a later write must not be in it.
+        let _places = self.core.read_places(&request.keys, call.deadline()).await?;
         let keys = request.keys.clone();
         let what = What::Keys(ext::Keys { keys: request.keys });
         let answer: ext::RangeResponse =
@@ -222,6 +224,8 @@ impl<T: Transport> Store for RemoteStore<T> {
 
     async fn delete_range(&self, request: DeleteRange, call: Call) -> Result<DeleteRangeResult> {
         request.range.check()?;
+        // Which keys it deletes is known to the server alone, so it keeps its place among the calls on any.
+        let _barrier = self.core.barrier().await?;
         let message = ext::DeleteRangeRequest { range: Some(request.range.into()) };
         let ask = AnyCall {
             method: DELETE_RANGE,

@@ -14,7 +14,7 @@ use std::{
 use fake::{BATCH, World, bare, memory, nodes, refused, reply, serve, show, until};
 use futures_util::{FutureExt, future::join_all};
 use norikv_client::Failed;
-use norikv_core::{Call, ErrorKind, Get, Put, Store};
+use norikv_core::{Call, DeleteRange, ErrorKind, Get, GetMany, Put, Store};
 use norikv_proto::{
     ext::{self, batch_op::Op},
     failure_from_error,
@@ -119,6 +119,66 @@ async fn a_write_waits_for_the_reads_of_its_key_that_were_made_before_it() {
     gate.add_permits(1);
     assert_eq!(read.await.unwrap().unwrap(), "");
     write.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn get_many_waits_for_the_earlier_writes_of_its_keys_alone_and_later_ones_wait_for_it() {
+    let (world, gate) = gated(true);
+    let write = tokio::spawn(put(&world, "k", "new"));
+    until(|| world.sent(BATCH).len() == 1).await;
+    let many = |keys: &[&'static str]| {
+        let keys = keys.iter().map(|key| bytes::Bytes::from(*key)).collect();
+        let store = Arc::clone(&world.store);
+        let many = GetMany { keys, consistency: Default::default() };
+        tokio::spawn(async move { store.get_many(many, Call::default()).await })
+    };
+    assert_eq!(many(&["x", "y"]).await.unwrap().unwrap(), [None, None]);
+    let waits = many(&["x", "k", "k"]);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!waits.is_finished());
+    // One that is given up is in nobody's way.
+    let dropped = many(&["k"]);
+    tokio::task::yield_now().await;
+    dropped.abort();
+    let last = tokio::spawn(put(&world, "k", "last"));
+    gate.add_permits(2);
+    write.await.unwrap().unwrap();
+    let found = waits.await.unwrap().unwrap();
+    assert_eq!(found[0], None);
+    assert!(found[1..].iter().all(|entry| entry.as_ref().is_some_and(|entry| entry.value == "new")));
+    last.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn delete_range_waits_for_every_earlier_call_and_later_calls_wait_for_it() {
+    let (world, gate) = gated(true);
+    let write = tokio::spawn(put(&world, "d/2", "1"));
+    until(|| world.sent(BATCH).len() == 1).await;
+    let delete = || {
+        let store = Arc::clone(&world.store);
+        let range = DeleteRange { range: norikv_core::KeyRange::prefix("d/") };
+        tokio::spawn(async move { store.delete_range(range, Call::default()).await })
+    };
+    let (first, dropped) = (delete(), delete());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    dropped.abort();
+    let later = [tokio::spawn(get(&world, "d/2")), tokio::spawn(get(&world, "else"))];
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(world.sent(fake::DELETE_RANGE).is_empty() && later.iter().all(|call| !call.is_finished()));
+    gate.add_permits(1);
+    write.await.unwrap().unwrap();
+    assert_eq!(first.await.unwrap().unwrap().deleted, 1);
+    for call in later {
+        assert_eq!(call.await.unwrap().unwrap(), "");
+    }
+    // Close ends one that waits.
+    let write = tokio::spawn(put(&world, "d/2", "1"));
+    until(|| world.sent(BATCH).len() >= 3).await;
+    let waits = delete();
+    tokio::task::yield_now().await;
+    world.store.close().await.unwrap();
+    assert_eq!(waits.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    write.await.unwrap().unwrap_err();
 }
 
 #[tokio::test]

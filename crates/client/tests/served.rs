@@ -1,16 +1,28 @@
 //! `RemoteStore` against real servers.
 #![allow(clippy::unwrap_used)] // a test fails loudly, also in what it calls
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use norikv_client::{Http2Transport, RemoteStore, Settings};
+use bytes::Bytes;
+use norikv_client::{
+    Answers, Failed, Http2Link, Http2Transport, Link, MessageStream, RemoteStore, Settings, Transport,
+    grpc::MAX_MESSAGE_BYTES,
+};
 use norikv_core::{
-    Backoff, Call, Consistency, Count, Delete, DeleteRange, Entry, ErrorKind, FieldName, Get, GetMany,
-    KeyRange, Precondition, Put, Result, Scan, Store, StoreRef,
+    Backoff, Call, Consistency, Count, Delete, DeleteRange, Entry, Error, ErrorKind, Field, FieldName, Get,
+    GetMany, KeyRange, NodeAddress, Precondition, Put, Scan, Store, StoreRef,
 };
 use norikv_embedded::EmbeddedStore;
 use norikv_server::{Server, ServerSettings};
 
+type Result<T, E = Error> = std::result::Result<T, E>;
 type Remote = RemoteStore<Http2Transport>;
 
 async fn serve_at(store: StoreRef, listen: SocketAddr, norikv_v1_only: bool) -> Server {
@@ -266,6 +278,183 @@ async fn a_server_that_takes_connections_and_never_answers_holds_nobody_past_the
     tokio::time::timeout(Duration::from_secs(1), store.close()).await.unwrap().unwrap();
     assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
     hole.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_nobody_waited_for_are_kept_in_order_by_get_many_and_delete_range() {
+    let server = serve(false).await;
+    let store = remote(server.local_addr());
+    let call = Call::default;
+    let many = || GetMany { keys: vec!["k".into(), "other".into()], consistency: Consistency::Linearizable };
+    let range = || DeleteRange { range: KeyRange::prefix("d/") };
+    for round in 0..100 {
+        let (old, new) = (format!("{round}"), format!("{round} later"));
+        let (first, seen, last) = tokio::join!(
+            store.put(Put::new("k", old.clone()), call()),
+            store.get_many(many(), call()),
+            store.put(Put::new("k", new.clone()), call()),
+        );
+        (first.unwrap(), last.unwrap());
+        assert_eq!(seen.unwrap()[0].as_ref().unwrap().value, old, "round {round}");
+        let (first, deleted, gone, last) = tokio::join!(
+            store.put(Put::new("d/2", "1"), call()),
+            store.delete_range(range(), call()),
+            store.get(get("d/2"), call()),
+            store.put(Put::new("d/3", "1"), call()),
+        );
+        (first.unwrap(), last.unwrap());
+        let deleted = deleted.unwrap().deleted;
+        assert_eq!(deleted, if round == 0 { 1 } else { 2 }, "round {round}");
+        assert_eq!(gone.unwrap(), None, "round {round}");
+        assert!(read(&store, "d/3").await.is_some(), "round {round}");
+    }
+    store.close().await.unwrap();
+    server.shutdown(Duration::from_secs(1)).await.unwrap();
+}
+
+/// A real connection that loses the first batch: on its way there, or only its reply.
+struct Losing {
+    inner: Http2Transport,
+    loses: Loses,
+    /// What the server's store is written meanwhile.
+    meanwhile: Arc<Mutex<Option<(StoreRef, Put)>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loses {
+    Request,
+    Reply,
+}
+
+struct LosingLink {
+    inner: Http2Link,
+    loses: Loses,
+    meanwhile: Arc<Mutex<Option<(StoreRef, Put)>>>,
+}
+
+impl Transport for Losing {
+    type Link = LosingLink;
+
+    fn link(&self, address: &NodeAddress) -> Result<LosingLink> {
+        let meanwhile = Arc::clone(&self.meanwhile);
+        Ok(LosingLink { inner: self.inner.link(address)?, loses: self.loses, meanwhile })
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.inner.sleep(duration)
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.inner.spawn(future);
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+impl Link for LosingLink {
+    type Stream = Answers;
+
+    async fn unary(
+        &self,
+        method: &'static str,
+        message: Bytes,
+        timeout: Option<Duration>,
+    ) -> Result<Bytes, Failed> {
+        self.inner.unary(method, message, timeout).await
+    }
+
+    async fn stream(
+        &self,
+        method: &'static str,
+        message: Bytes,
+        timeout: Option<Duration>,
+    ) -> Result<Answers, Failed> {
+        let first = if method.ends_with("/Batch") { self.meanwhile.lock().unwrap().take() } else { None };
+        let Some((store, put)) = first else {
+            return self.inner.stream(method, message, timeout).await;
+        };
+        if self.loses == Loses::Reply {
+            let mut answers = self.inner.stream(method, message, timeout).await?;
+            while std::future::poll_fn(|cx| answers.poll_next(cx)).await?.is_some() {}
+        }
+        store.put(put, Call::default()).await.unwrap();
+        Err(Failed::Lost(Error::new(ErrorKind::Unavailable, "the reply was lost")))
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner.generation()
+    }
+
+    fn connections(&self) -> usize {
+        self.inner.connections()
+    }
+}
+
+#[tokio::test]
+async fn a_compare_and_set_in_doubt_is_settled_by_what_the_server_says_of_the_old_version() {
+    // Lost on its way while another write won; and carried out, with another write after it.
+    for (loses, certain) in [(Loses::Request, true), (Loses::Reply, false)] {
+        let backing = memory();
+        let server = serve_at(Arc::clone(&backing), SocketAddr::from(([127, 0, 0, 1], 0)), false).await;
+        let version = backing.put(Put::new("n", "5"), Call::default()).await.unwrap().version;
+        let settings = Settings::for_nodes(vec![server.local_addr().to_string().parse().unwrap()]);
+        let meanwhile = Arc::new(Mutex::new(Some((Arc::clone(&backing), Put::new("n", "other")))));
+        let transport = Losing { inner: Http2Transport::new(&settings), loses, meanwhile };
+        let store = RemoteStore::new(settings, transport).unwrap();
+        let put = Put { precondition: Precondition::Version(version), ..Put::new("n", "6") };
+        let error = store.put(put, Call::default()).await.unwrap_err();
+        if certain {
+            assert_eq!(error.kind(), ErrorKind::VersionMismatch, "{error:?}");
+            assert_eq!(error.version(FieldName::Expected), Some(version));
+        } else {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+            assert_eq!(error.field(FieldName::Outcome).map(Field::to_text).as_deref(), Some("unknown"));
+        }
+        store.close().await.unwrap();
+        server.shutdown(Duration::from_secs(1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_says_so_and_is_not_asked_for_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let bytes = u32::try_from(MAX_MESSAGE_BYTES + 1).unwrap();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let mut bodies = Vec::new();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            if request.uri().path().ends_with("/Range") || request.uri().path().ends_with("/Batch") {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            let head = [&[0][..], &bytes.to_be_bytes()].concat();
+            body.send_data(head.into(), false).unwrap();
+            // Dropped, it would be a reset.
+            bodies.push(body);
+        }
+    });
+    let node = address.to_string().parse().unwrap();
+    let settings = Settings { watch_cluster: false, ..Settings::for_nodes(vec![node]) };
+    let store = RemoteStore::http2(settings).unwrap();
+    let scan = store.scan(Scan::new(KeyRange::all()), Call::default()).await.unwrap_err();
+    let read = store.get(get("k"), Call::default()).await.unwrap_err();
+    for error in [scan, read] {
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+        for part in [bytes.to_string(), MAX_MESSAGE_BYTES.to_string(), "ask for less".to_owned()] {
+            assert!(error.message().contains(&part), "{error}");
+        }
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "each was asked for once");
+    let write = store.put(Put::new("k", "1"), Call::default()).await.unwrap_err();
+    assert_eq!(write.field(FieldName::Outcome).map(Field::to_text).as_deref(), Some("unknown"));
+    store.close().await.unwrap();
+    server.abort();
 }
 
 #[tokio::test]
