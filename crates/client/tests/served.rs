@@ -294,7 +294,8 @@ async fn calls_that_nobody_waited_for_are_kept_in_order_by_get_many_and_delete_r
             store.get_many(many(), call()),
             store.put(Put::new("k", new.clone()), call()),
         );
-        (first.unwrap(), last.unwrap());
+        first.unwrap();
+        last.unwrap();
         assert_eq!(seen.unwrap()[0].as_ref().unwrap().value, old, "round {round}");
         let (first, deleted, gone, last) = tokio::join!(
             store.put(Put::new("d/2", "1"), call()),
@@ -302,7 +303,8 @@ async fn calls_that_nobody_waited_for_are_kept_in_order_by_get_many_and_delete_r
             store.get(get("d/2"), call()),
             store.put(Put::new("d/3", "1"), call()),
         );
-        (first.unwrap(), last.unwrap());
+        first.unwrap();
+        last.unwrap();
         let deleted = deleted.unwrap().deleted;
         assert_eq!(deleted, if round == 0 { 1 } else { 2 }, "round {round}");
         assert_eq!(gone.unwrap(), None, "round {round}");
