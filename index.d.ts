@@ -180,7 +180,7 @@ export type ClientConfig = ClusterConfig | AddressConfig;
 // The client
 // ---------------------------------------------------------------------------------------------------------------
 
-/** Options of every call. */
+/** Options of every call. A call refuses names that it does not know, with {@link InvalidArgumentError}. */
 export interface CallOptions {
   /** Ends the call when it fires: the promise rejects with {@link CancelledError}, and the work ends too. */
   readonly signal?: AbortSignal | undefined;
@@ -287,7 +287,10 @@ export class NoriKVClient implements AsyncDisposable {
   /** The same as {@link NoriKVClient.close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 
-  /** Whether the client is connected and not closed. */
+  /**
+   * Whether the client was connected and is not closed, and, for a client of servers, has a connection that is open
+   * now. That a server is lost shows only once the connection to it breaks.
+   */
   isConnected(): boolean;
 
   /**
@@ -431,6 +434,9 @@ export class NoriKVClient implements AsyncDisposable {
   /**
    * Calls `listener` with the cluster's view, now if it is known and with each change, and answers how to stop.
    * It does not keep the process alive.
+   *
+   * The listener is called only while the client can reach a cluster: never for a store in the process, and never
+   * again, without an error, once a store could not be opened. Subscribe anew after the next call that succeeds.
    */
   onTopologyChange(listener: (view: ClusterView) => void): () => void;
 }

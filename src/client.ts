@@ -26,12 +26,13 @@ import { Entry } from './entry.js';
 import { InternalError, InvalidArgumentError, KeyNotFoundError } from './errors.js';
 import { Failure } from './failure.js';
 import { Op } from './frame.js';
+import { COUNT_OPTIONS, DELETE_OPTIONS, GET_OPTIONS, PUT_OPTIONS, checkOptions } from './names.js';
 import { writePut, writeDelete } from './write.js';
 import { checkBounded, writeRange } from './range.js';
 import { Json, VersionAndEntry } from './reply.js';
 import type { Reply } from './reply.js';
 import { Scan } from './scan.js';
-import { Session, checkOptions, ownKey, ownKeys } from './session.js';
+import { Session, ownKey, ownKeys } from './session.js';
 import type { Request } from './session.js';
 import { cutStack, refusing } from './stack.js';
 import type { Caller } from './stack.js';
@@ -88,7 +89,10 @@ export class NoriKVClient implements PublicClient {
   }
 
   isConnected(): boolean {
-    return this.#session.connected;
+    if (!this.#session.connected) return false;
+    const { router, pool } = this.getStats();
+    // A store in the process has no servers, and is there until it is closed.
+    return router.totalNodes === 0 || pool.activeConnections > 0;
   }
 
   async get(key: Key, options?: GetOptions): Promise<Entry> {
@@ -114,6 +118,7 @@ export class NoriKVClient implements PublicClient {
     const reply = await this.#call(caller, {
       op: Op.getMany,
       options,
+      known: GET_OPTIONS,
       asked: refusing(caller, () => ownKeys(keys)),
       write: (frame) => {
         frame.u8(consistencyNumber(options?.consistency));
@@ -142,6 +147,7 @@ export class NoriKVClient implements PublicClient {
       op: Op.put,
       writes: true,
       options,
+      known: PUT_OPTIONS,
       asked: options?.prevEntry === true ? refusing(caller, () => ownKey(key)) : key,
       write: (frame) => {
         writePut(frame, key, value, options);
@@ -157,6 +163,7 @@ export class NoriKVClient implements PublicClient {
       op: Op.delete,
       writes: true,
       options,
+      known: DELETE_OPTIONS,
       write: (frame) => {
         writeDelete(frame, key, options);
       },
@@ -187,6 +194,7 @@ export class NoriKVClient implements PublicClient {
     const reply = await this.#call(NoriKVClient.prototype.count, {
       op: Op.count,
       options,
+      known: COUNT_OPTIONS,
       write: (frame) => {
         frame.u8(consistencyNumber(options?.consistency));
         writeRange(frame, range, 0, options?.version);
@@ -259,7 +267,7 @@ export class NoriKVClient implements PublicClient {
     try {
       let consistency = 0;
       if (options !== undefined) {
-        checkOptions(options);
+        checkOptions(options, GET_OPTIONS);
         // What must be watched goes the way of the frames.
         if (options.signal !== undefined || options.timeoutMs !== undefined) return undefined;
         consistency = consistencyNumber(options.consistency);
@@ -284,6 +292,7 @@ export class NoriKVClient implements PublicClient {
     const reply = await this.#call(caller, {
       op: Op.get,
       options,
+      known: GET_OPTIONS,
       asked: refusing(caller, () => ownKey(key)),
       write: (frame) => {
         frame.u8(consistencyNumber(options?.consistency));

@@ -21,6 +21,7 @@ export class EphemeralNoriKV implements PublicEphemeral {
   readonly #port: number;
   #starting: Promise<Running> | undefined;
   #running: Running | undefined;
+  #stopping: Promise<void> = Promise.resolve();
 
   constructor(options: EphemeralOptions = {}) {
     this.#port = options.port ?? 0;
@@ -47,15 +48,13 @@ export class EphemeralNoriKV implements PublicEphemeral {
     }
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
     const starting = this.#starting;
     this.#starting = undefined;
     this.#running = undefined;
-    if (starting === undefined) return;
-    const { server, directory, client } = await starting;
-    await client.close();
-    await server.stop();
-    await rm(directory, { recursive: true, force: true });
+    // Without a start since the last stop, this is the same stop.
+    if (starting !== undefined) this.#stopping = end(starting);
+    return this.#stopping;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -93,6 +92,20 @@ async function run(port: number): Promise<Running> {
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
     throw new EphemeralServerError('the ephemeral server did not start', { cause: error });
+  }
+}
+
+/** Ends all of it: what fails does not keep what comes after it from ending. */
+async function end(starting: Promise<Running>): Promise<void> {
+  const { server, directory, client } = await starting;
+  try {
+    await client.close();
+  } finally {
+    try {
+      await server.stop();
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
   }
 }
 

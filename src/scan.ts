@@ -4,7 +4,7 @@ import type { Entry } from './entry.js';
 import { InternalError, InvalidArgumentError } from './errors.js';
 import { Failure } from './failure.js';
 import { Op } from './frame.js';
-import { checkNames } from './names.js';
+import { SCAN_OPTIONS, checkNames } from './names.js';
 import { KEYS_ONLY, REVERSE, writeRange } from './range.js';
 import { Page } from './reply.js';
 import type { Reply } from './reply.js';
@@ -13,11 +13,6 @@ import { refusing } from './stack.js';
 import type { Caller } from './stack.js';
 import type { Version } from './version.js';
 import { checkType } from './write.js';
-
-const SCAN_OPTIONS: ReadonlySet<string> = new Set([
-  ...['prefix', 'start', 'end', 'limit', 'reverse', 'keysOnly', 'version'],
-  ...['consistency', 'signal', 'timeoutMs'],
-]);
 
 /** Where a scan goes on: after which key, at which version, and how many entries are still wanted. */
 interface Rest {
@@ -81,6 +76,7 @@ export class Scan implements PublicScan {
       {
         op: Op.scan,
         options,
+        known: SCAN_OPTIONS,
         write: (frame) => {
           frame.u8(consistencyNumber(options.consistency));
           frame.u64(BigInt(limit));

@@ -4,6 +4,7 @@ import { describe, toBytes } from './bytes.js';
 import { ClosedError, InvalidArgumentError, ResourceExhaustedError } from './errors.js';
 import { Failure } from './failure.js';
 import { FrameWriter, Op, checkTimeout, writeUtf8 } from './frame.js';
+import { CALL_OPTIONS, checkOptions } from './names.js';
 import { ReplyReader } from './reply.js';
 import type { Asked, Reply } from './reply.js';
 
@@ -14,12 +15,19 @@ const MAX_PAGE_KEY = 1024;
 /** The most calls under way at a time. Each holds memory on both sides. */
 const MAX_PENDING = 1_000_000;
 
+/** A frame with this many bytes crosses at once, and not at the end of the turn: it would grow without bound. */
+const MAX_FRAME_BYTES = 4 * 1024 * 1024;
+/** The most bytes of the calls under way: as many lie in memory until they are answered. */
+const MAX_PENDING_BYTES = 1024 * 1024 * 1024;
+
 /** A call that waits for its reply. */
 interface Pending {
   readonly resolve: (reply: Reply) => void;
   readonly asked: Asked;
   readonly writes: boolean;
   readonly signal: AbortSignal | undefined;
+  /** How many bytes it has in its frame. */
+  readonly bytes: number;
 }
 
 /** What a call is made of. */
@@ -28,6 +36,8 @@ export interface Request {
   /** Whether it changes the store: until it is answered, reads do not overtake it. */
   readonly writes?: boolean;
   readonly options: CallOptions | undefined;
+  /** The names that its options may have; those of every call unless it says otherwise. */
+  readonly known?: ReadonlySet<string>;
   readonly asked?: Asked;
   /** Writes the call's arguments, and may refuse them. */
   readonly write?: (frame: FrameWriter) => void;
@@ -48,6 +58,7 @@ export class Session {
   readonly #streams = new Map<number, (reply: Reply) => void>();
   readonly #signals = new Map<AbortSignal, Aborts>();
   #waiting = 0;
+  #waitingBytes = 0;
   #writes = 0;
   #flushing = false;
   #held = false;
@@ -151,8 +162,8 @@ export class Session {
   }
 
   #send(request: Request, prefix: Uint8Array | undefined): Promise<Reply> {
-    const { op, options, asked, write, writes = false } = request;
-    checkOptions(options);
+    const { op, options, known = CALL_OPTIONS, asked, write, writes = false } = request;
+    checkOptions(options, known);
     const signal = options?.signal;
     checkSignal(signal);
     const timeout = checkTimeout(options?.timeoutMs);
@@ -167,19 +178,32 @@ export class Session {
     try {
       this.#frame.begin(op, id, timeout, prefix);
       write?.(this.#frame);
+      this.#checkBytes(op, this.#frame.length - before);
     } catch (error) {
       this.#frame.rollback(before);
       this.#free.push(id);
       throw error;
     }
+    const bytes = this.#frame.length - before;
     this.#waiting += 1;
+    this.#waitingBytes += bytes;
     if (writes) this.#writes += 1;
     if (signal !== undefined) this.#watchSignal(signal, id);
     const reply = new Promise<Reply>((resolve) => {
-      this.#pending[id] = { resolve, asked, writes, signal };
+      this.#pending[id] = { resolve, asked, writes, signal, bytes };
     });
     this.#flushSoon(true);
+    if (this.#frame.length >= MAX_FRAME_BYTES) this.#submit();
     return reply;
+  }
+
+  /** @throws ResourceExhaustedError if a call of that many bytes is too much. Closing always goes through. */
+  #checkBytes(op: number, bytes: number): void {
+    if (op !== Op.close && this.#waitingBytes + bytes > MAX_PENDING_BYTES) {
+      throw new ResourceExhaustedError(
+        `the calls of this client under way have ${this.#waitingBytes} bytes, and ${MAX_PENDING_BYTES} is the most; await some before making more`,
+      );
+    }
   }
 
   #takeId(): number {
@@ -195,10 +219,14 @@ export class Session {
     this.#flushing = true;
     queueMicrotask(() => {
       this.#flushing = false;
-      this.#binding.submit(this.#client, this.#frame.frame());
-      this.#frame.reset();
+      if (this.#frame.length > 0) this.#submit();
       if (this.#waiting === 0) this.#release();
     });
+  }
+
+  #submit(): void {
+    this.#binding.submit(this.#client, this.#frame.frame());
+    this.#frame.reset();
   }
 
   #release(): void {
@@ -219,6 +247,7 @@ export class Session {
       this.#pending[id] = undefined;
       this.#free.push(id);
       this.#waiting -= 1;
+      this.#waitingBytes -= pending.bytes;
       if (pending.writes) this.#writes -= 1;
       if (pending.signal !== undefined) this.#unwatchSignal(pending.signal, id);
       pending.resolve(
@@ -304,16 +333,6 @@ const CANCELLED = 11;
 function cancelled(signal: AbortSignal): Failure {
   const message = 'the call was not made: its signal had fired';
   return new Failure(CANCELLED, message, new Map(), undefined).abortedBy(signal);
-}
-
-/** @throws InvalidArgumentError unless they are an object or left out. */
-export function checkOptions(options: object | undefined): void {
-  const given: unknown = options;
-  if (given !== undefined && (typeof given !== 'object' || given === null)) {
-    throw new InvalidArgumentError(
-      `options are an object, like { timeoutMs: 1000 }; got ${describe(given)}`,
-    );
-  }
 }
 
 function checkSignal(signal: AbortSignal | undefined): void {

@@ -9,7 +9,7 @@ import {
   VersionMismatchError,
 } from './errors.js';
 import { checkTimeout } from './frame.js';
-import { checkOptions } from './session.js';
+import { UPDATE_OPTIONS, checkOptions } from './names.js';
 import { cutStack, refusing } from './stack.js';
 import type { Caller } from './stack.js';
 import { checkType } from './write.js';
@@ -85,7 +85,7 @@ function check(fn: unknown, options: UpdateOptions): void {
       `update takes a function from the entry, or null, to the new value; got ${describe(fn)}`,
     );
   }
-  checkOptions(options);
+  checkOptions(options, UPDATE_OPTIONS);
   const { maxAttempts = Infinity } = options;
   if (maxAttempts !== Infinity && (!Number.isSafeInteger(maxAttempts) || maxAttempts < 1)) {
     throw new InvalidArgumentError(

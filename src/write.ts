@@ -30,7 +30,7 @@ export function writePut(
   checkType(idempotencyKey, 'string', 'idempotencyKey');
   checkType(prevEntry, 'boolean', 'prevEntry');
   checkVersion(ifMatchVersion, 'ifMatchVersion');
-  if ('lease' in options) {
+  if ('lease' in options && options.lease !== undefined) {
     throw new UnsupportedError('this version of NoriKV has no leases; put the key without one');
   }
   frame.u8(

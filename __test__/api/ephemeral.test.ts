@@ -45,6 +45,21 @@ describe('an ephemeral server', () => {
     await server.stop();
   });
 
+  test('a client that fails to close keeps neither the server nor the directory', async () => {
+    const server = await createEphemeral();
+    const client = server.getClient();
+    const { address } = server;
+    const close = client.close.bind(client);
+    client.close = async () => {
+      await close();
+      throw new Error('not closed');
+    };
+    const stops = await Promise.allSettled([server.stop(), server.stop()]);
+    expect(stops.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    const again = await createEphemeral({ port: Number(address.split(':')[1]) });
+    await again.stop();
+  });
+
   test('says when it is not running, or runs already', async () => {
     await using server = new EphemeralNoriKV();
     await failure(EphemeralServerError, () => server.address);
