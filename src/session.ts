@@ -8,6 +8,8 @@ import { CALL_OPTIONS, checkOptions } from './names.js';
 import { ReplyReader } from './reply.js';
 import type { Asked, Reply } from './reply.js';
 
+/** Where an error is that of every call, instead of a call's number; as in `crates/bridge/src/reply.rs`. */
+const EVERY_CALL = 0xffff_ffff;
 /** The page shared with the core: a key goes in, an entry comes out. Larger entries take the way of the frames. */
 const PAGE_BYTES = 64 * 1024;
 /** The longest key that is looked up through the page; a UTF-16 unit has at most three bytes. */
@@ -240,23 +242,34 @@ export class Session {
       const id = reader.u32();
       const pending = this.#pending[id];
       const reply = reader.reply(pending?.asked);
-      if (pending === undefined) {
-        this.#streamed(id, reply);
-        continue;
-      }
-      this.#pending[id] = undefined;
-      this.#free.push(id);
-      this.#waiting -= 1;
-      this.#waitingBytes -= pending.bytes;
-      if (pending.writes) this.#writes -= 1;
-      if (pending.signal !== undefined) this.#unwatchSignal(pending.signal, id);
-      pending.resolve(
-        pending.signal?.aborted === true && reply instanceof Failure && reply.isCancelled()
-          ? reply.abortedBy(pending.signal)
-          : reply,
-      );
+      if (pending !== undefined) this.#settle(id, pending, reply);
+      else if (id === EVERY_CALL) this.#settleAll(reply);
+      else this.#streamed(id, reply);
     }
     if (this.#waiting === 0 && this.#held) this.#release();
+  }
+
+  #settle(id: number, pending: Pending, reply: Reply): void {
+    this.#pending[id] = undefined;
+    this.#free.push(id);
+    this.#waiting -= 1;
+    this.#waitingBytes -= pending.bytes;
+    if (pending.writes) this.#writes -= 1;
+    if (pending.signal !== undefined) this.#unwatchSignal(pending.signal, id);
+    pending.resolve(
+      pending.signal?.aborted === true && reply instanceof Failure && reply.isCancelled()
+        ? reply.abortedBy(pending.signal)
+        : reply,
+    );
+  }
+
+  /** The core did not understand a frame, and is gone: no call gets an answer of its own any more. */
+  #settleAll(reply: Reply): void {
+    this.#closed ??= Promise.resolve(undefined);
+    this.#streams.clear();
+    this.#pending.forEach((pending, id) => {
+      if (pending !== undefined) this.#settle(id, pending, reply);
+    });
   }
 
   /** A reply of a stream: `undefined` and failures are its last. */
