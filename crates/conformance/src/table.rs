@@ -122,7 +122,7 @@ macro_rules! conformance {
             a_scan_sees_an_entry_up_to_the_moment_it_expires,
             a_count_counts_an_entry_up_to_the_moment_it_expires,
             an_entry_says_when_it_expires,
-            an_expiry_is_a_delete_in_the_history,
+            an_expiry_that_nobody_asks_for_is_a_delete_in_the_history,
             many_entries_that_expire_together_take_a_revision_each,
         ]);
         $crate::conformance!(@tests $world, run_on_store, history [
