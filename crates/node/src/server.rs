@@ -124,6 +124,9 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
         .map_err(|error| Error::invalid_argument(format!("the server's options are wrong: {error}")))?;
     let defaults = Settings::default();
     let durability = options.durability.as_deref().map_or(Ok(Durability::Fsync), Durability::for_disk)?;
+    if options.max_value_bytes == Some(0) {
+        return Err(Error::invalid_argument("maxValueBytes is a whole number from 1; got 0"));
+    }
     let embedded_settings = Settings {
         durability,
         max_value_bytes: options.max_value_bytes.unwrap_or(defaults.max_value_bytes),
