@@ -178,11 +178,9 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) {
     }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let there = pass(from_client, to_server, Way::ToServer, &shared);
-    let back = pass(from_server, to_client, Way::ToClient, &shared);
+    let there = pass(from_client, to_server, Way::ToServer, begun, &shared);
+    let back = pass(from_server, to_client, Way::ToClient, begun, &shared);
     tokio::select! {
-        // First: what was held back does not slip out when a cut is followed by healing.
-        biased;
         _ = faults.wait_for(|faults| faults.cuts > begun) => {}
         _ = async { tokio::try_join!(there, back) } => {}
     }
@@ -195,8 +193,14 @@ fn reset(stream: &TcpStream) {
 
 struct Cut;
 
-/// Carries one way to its end.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared: &Shared) -> Result<(), Cut> {
+/// Carries one way of a connection that was made after so many cuts, to its end.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    way: Way,
+    begun: u64,
+    shared: &Shared,
+) -> Result<(), Cut> {
     let mut faults = shared.faults.subscribe();
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -208,8 +212,10 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared:
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        if faults.wait_for(|faults| !faults.held[way as usize]).await.is_err() {
-            return Err(Cut);
+        // What was held back does not slip out when a cut is followed by healing: both show at once.
+        match faults.wait_for(|faults| faults.cuts > begun || !faults.held[way as usize]).await {
+            Ok(faults) if faults.cuts == begun => {}
+            _ => return Err(Cut),
         }
         let (passes, cut) = shared.take(way, read);
         to.write_all(&buffer[..passes]).await.map_err(|_| Cut)?;
