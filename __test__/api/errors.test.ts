@@ -1,20 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import * as norikv from '@norikv/client';
 import {
-  ClosedError,
-  EphemeralServerError,
   InvalidArgumentError,
   KeyNotFoundError,
-  NoriKVClient,
   NoriKVError,
   UnsupportedError,
   Version,
   VersionMismatchError,
 } from '@norikv/client';
-import type { ErrorCode } from '@norikv/client';
+import type { ErrorCode, NoriKVClient } from '@norikv/client';
 import { expectOwnStack, failure } from './errors';
 import { kinds } from './stores';
 import type { TestStore } from './stores';
+import { turn } from './turn';
 
 const key = new Uint8Array([1, 2]);
 const version = new Version(1n, 2n);
@@ -103,7 +101,7 @@ describe.each(kinds)('errors of $name', (kind) => {
 
   test('begin their stacks in the caller’s code, however deep and late the call is', async () => {
     async function inner(): Promise<unknown> {
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       return await client.get('missing', { timeoutMs: 5000 });
     }
     async function outer(): Promise<unknown> {
@@ -143,22 +141,4 @@ describe.each(kinds)('errors of $name', (kind) => {
     await failure(UnsupportedError, () => client.put('leased', 'x', options));
     expect(await client.getOrNull('leased')).toBeNull();
   });
-});
-
-test('addresses of stores that are not there yet are an UnsupportedError', async () => {
-  const error = await failure(UnsupportedError, () => NoriKVClient.open('etcd://127.0.0.1:2379'));
-  expect(error.message).toContain('etcd://127.0.0.1:2379');
-});
-
-test('errors of constructing, connecting and starting begin in the caller’s code', async () => {
-  await failure(InvalidArgumentError, () => new NoriKVClient('nowhere'));
-  await failure(InvalidArgumentError, () => NoriKVClient.open('nowhere'));
-  await failure(InvalidArgumentError, () => norikv.createClient('nowhere'));
-  const client = new NoriKVClient({ nodes: ['127.0.0.1:1'], timeout: 300 });
-  await failure(NoriKVError, () => client.connect());
-  await failure(NoriKVError, () => client.get('a'));
-  await failure(NoriKVError, () => client.status());
-  await client.close();
-  await failure(ClosedError, () => client.get('a'));
-  await failure(EphemeralServerError, () => norikv.createEphemeral({ port: 70_000 }));
 });

@@ -65,7 +65,8 @@ describe.each(kinds)('get from $name', (kind) => {
       const value = Uint8Array.from({ length }, (_, at) => (at * 31 + length) & 255);
       await client.put('sized', value);
       const { value: read } = await client.get('sized');
-      expect(Buffer.compare(read, value)).toBe(0);
+      expect(read).toHaveLength(length);
+      expect(read.every((byte, at) => byte === value[at])).toBe(true);
     }
   });
 

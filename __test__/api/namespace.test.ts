@@ -1,10 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import {
-  InvalidArgumentError,
-  KeyNotFoundError,
-  NoriKVClient,
-  bytesToString,
-} from '@norikv/client';
+import type { NoriKVClient } from '@norikv/client';
+import { InvalidArgumentError, KeyNotFoundError, bytesToString } from '@norikv/client';
 import { failure } from './errors';
 import { kinds } from './stores';
 import type { TestStore } from './stores';
@@ -123,14 +119,4 @@ describe.each(kinds)('namespace of $name', (kind) => {
     await part.put('a', '1');
     expect((await client.get('reused/a')).text()).toBe('1');
   });
-});
-
-test('a namespace is connected when its client is, and closed when it is', async () => {
-  const client = new NoriKVClient('memory:');
-  const part = client.namespace('p/');
-  expect(part.isConnected()).toBe(false);
-  await part.put('a', '1');
-  expect([client.isConnected(), part.isConnected()]).toEqual([true, true]);
-  await client.close();
-  expect([client.isConnected(), part.isConnected()]).toEqual([false, false]);
 });

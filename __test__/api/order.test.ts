@@ -3,6 +3,7 @@ import { KeyNotFoundError } from '@norikv/client';
 import type { NoriKVClient } from '@norikv/client';
 import { kinds } from './stores';
 import type { TestStore } from './stores';
+import { turn } from './turn';
 
 describe.each(kinds)('calls that are not awaited on $name', (kind) => {
   let store: TestStore;
@@ -36,7 +37,7 @@ describe.each(kinds)('calls that are not awaited on $name', (kind) => {
     for (let round = 0; round < 50; round++) {
       const writing = client.put('later', `${round}`);
       await Promise.resolve();
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       const read = await client.get('later', round % 2 === 0 ? {} : { timeoutMs: 5000 });
       expect(read.text()).toBe(`${round}`);
       await writing;

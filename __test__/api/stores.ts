@@ -1,5 +1,5 @@
 // The stores that the suites of this folder run against. They get their clients here and nowhere else, so that the
-// same suites run in a browser once this file is another.
+// same suites run in a browser once this file is another. What only Node has is in `*.node.test.ts`.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

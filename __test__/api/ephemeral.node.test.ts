@@ -1,3 +1,4 @@
+// Only on Node.
 import { existsSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
