@@ -132,7 +132,7 @@ describe('a reply that does not come', () => {
     const error = await client.put('late', '1', { timeoutMs: 200 }).catch((why: unknown) => why);
     const took = performance.now() - began;
     expect(error).toMatchObject({ code: 'DEADLINE_EXCEEDED', timeoutMs: 200, outcome: 'unknown' });
-    expect(took).toBeLessThan(300);
+    expect(took).toBeLessThan(200 + 500);
     proxy.releaseReplies();
     expect((await client.get('late')).text()).toBe('1');
   });
@@ -238,7 +238,7 @@ describe('connections', () => {
         client.scan({ timeoutMs: 150 }).toArray(),
       ];
       const outcomes = await Promise.allSettled<unknown>(calls);
-      expect(performance.now() - began).toBeLessThan(250);
+      expect(performance.now() - began).toBeLessThan(750);
       for (const outcome of outcomes) expect(outcome.status).toBe('rejected');
     }
   });

@@ -16,7 +16,7 @@ const makeWorkers = `
   const makeWorker = (config, source) => new Worker(
     \`const { parentPort, workerData } = require('node:worker_threads');
       const { NoriKVClient } = require('@norikv/client');
-      (async () => { const client = await NoriKVClient.open(workerData); \${source} })();\`,
+      (async () => { const client = await NoriKVClient.open(workerData, { timeoutMs: 30_000 }); \${source} })();\`,
     { eval: true, workerData: config },
   );
   const once = (worker, event) => new Promise((resolve, reject) => {
@@ -59,7 +59,7 @@ describe.each([
   test('terminate() in mid-flight ends the worker only', async () => {
     const ran = await script(
       `${makeWorkers}
-       const client = await NoriKVClient.open(args.own);
+       const client = await NoriKVClient.open(args.own, { timeoutMs: 30_000 });
        await client.put('own', '1');
        for (let round = 0; round < 10; round++) {
          await Promise.all(args.configs.map(async (config) => {
@@ -113,7 +113,7 @@ test('a directory that a terminated worker had open can be opened again', async 
      await worker.terminate();
      for (let tries = 1; ; tries++) {
        try {
-         const client = await NoriKVClient.open(args.config);
+         const client = await NoriKVClient.open(args.config, { timeoutMs: 30_000 });
          console.log((await client.get('a')).text());
          await client.close();
          break;
