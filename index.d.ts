@@ -303,7 +303,12 @@ export class NoriKVClient implements AsyncDisposable {
   /** Reads one key; `null` if it is not there. */
   getOrNull(key: Key, options?: GetOptions): Promise<Entry | null>;
 
-  /** Reads many keys from one snapshot, answered in the order of `keys`; `null` for each that is not there. */
+  /**
+   * Reads many keys from one snapshot, answered in the order of `keys`; `null` for each that is not there.
+   *
+   * @throws {@link InvalidArgumentError} for more than 10,000 keys; {@link ResourceExhaustedError} if keys and values
+   *   together have more than 64 MiB.
+   */
   getMany(keys: readonly Key[], options?: GetOptions): Promise<(Entry | null)[]>;
 
   /**

@@ -185,4 +185,5 @@ export class Failure {
   }
 }
 
-const CANCELLED = 11;
+/** The core's number for a cancelled call. */
+export const CANCELLED = 11;

@@ -2,7 +2,7 @@ import type { CallOptions } from '../index.js';
 import type { Binding } from './binding.js';
 import { describe, toBytes } from './bytes.js';
 import { ClosedError, InvalidArgumentError, ResourceExhaustedError } from './errors.js';
-import { Failure } from './failure.js';
+import { CANCELLED, Failure } from './failure.js';
 import { FrameWriter, Op, checkTimeout, writeUtf8 } from './frame.js';
 import { CALL_OPTIONS, checkOptions } from './names.js';
 import { ReplyReader } from './reply.js';
@@ -339,9 +339,6 @@ export function ownKeys(keys: readonly (string | Uint8Array)[]): (string | Uint8
 function closedError(): ClosedError {
   return new ClosedError('the client is closed; open a new one to make calls');
 }
-
-/** The core's number for a cancelled call. */
-const CANCELLED = 11;
 
 function cancelled(signal: AbortSignal): Failure {
   const message = 'the call was not made: its signal had fired';
