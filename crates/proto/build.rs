@@ -6,7 +6,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
     let files = protox::compile(
-        [root.join("norikv/v1/norikv.proto"), root.join("norikv/ext/v1/store.proto")],
+        [
+            root.join("norikv/v1/norikv.proto"),
+            root.join("norikv/ext/v1/store.proto"),
+            root.join("norikv/ext/v1/lease.proto"),
+            root.join("norikv/ext/v1/watch.proto"),
+        ],
         [&root],
     )?;
     let services = env::var_os("CARGO_FEATURE_SERVICES").is_some();

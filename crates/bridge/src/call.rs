@@ -167,6 +167,7 @@ fn read_put(frame: &mut Reader) -> Result<Result<Operation>> {
             ttl: ttl.map(ttl_from_millis).transpose()?,
             precondition: Precondition::from_options(flags & IF_NOT_EXISTS != 0, if_match)?,
             idempotency_key,
+            lease: None,
             prev_entry: flags & PREV_ENTRY != 0,
         }))
     })())

@@ -47,7 +47,7 @@ pub fn write_entry(out: &mut Writer<impl BufMut>, entry: &Entry) {
     out.version(entry.create_version);
     out.u64(entry.generation);
     if let Some(lease) = entry.lease {
-        out.u64(lease);
+        out.u64(lease.get());
     }
     if let Some(expires_at) = entry.expires_at {
         out.u64(expires_at);

@@ -34,7 +34,10 @@ pub(crate) async fn call<L: Link>(
             });
             Ok(Answer::Get(ext::GetResult { entry }))
         }
-        Some(Op::Put(ext::Put { put: Some(_), prev_entry: true })) => {
+        Some(Op::Put(ext::Put { put: Some(_), lease: 1.., .. })) => {
+            Err(Failed::Answered(lacking(&node.address, "put a key with a lease")))
+        }
+        Some(Op::Put(ext::Put { put: Some(_), prev_entry: true, .. })) => {
             Err(Failed::Answered(lacking(&node.address, "answer the previous entry of a put")))
         }
         Some(Op::Put(ext::Put { put: Some(put), .. })) => {

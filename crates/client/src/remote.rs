@@ -11,9 +11,9 @@ use norikv_core::{
     Stats, Status, Store, Version, check_key, xxhash64,
 };
 use norikv_proto::{
-    consistency_to_wire, entry_from_wire,
+    consistency_to_wire, delete_to_wire, entry_from_wire,
     ext::{self, BatchOp, batch_op::Op, batch_result::Result as Answer, range_request::What},
-    precondition_to_wire, status_from_wire, v1,
+    put_to_wire, scan_to_wire, status_from_wire, v1,
 };
 use prost::Message;
 use tokio::sync::watch;
@@ -166,14 +166,7 @@ impl<T: Transport> Store for RemoteStore<T> {
         let of = KeyCall { hash, write: true, repeatable: request.is_repeatable() };
         let precondition = request.precondition;
         let idempotent = request.idempotency_key.is_some();
-        let put = v1::PutRequest {
-            key: request.key,
-            value: request.value,
-            ttl_ms: request.ttl.map_or(0, norikv_core::Ttl::as_millis),
-            idempotency_key: request.idempotency_key.unwrap_or_default(),
-            if_match: precondition_to_wire(precondition),
-        };
-        let body = op(Op::Put(ext::Put { put: Some(put), prev_entry: request.prev_entry }));
+        let body = op(Op::Put(put_to_wire(request)));
         let Ended { result, body, doubt } = on_key(&self.core, body, of, call).await;
         let Some(Op::Put(ext::Put { put: Some(put), .. })) = body.op else {
             return Err(result.err().unwrap_or_else(|| confused("put")));
@@ -198,11 +191,7 @@ impl<T: Transport> Store for RemoteStore<T> {
         let of = KeyCall { hash: xxhash64(&request.key), write: true, repeatable: request.is_repeatable() };
         let precondition = request.precondition();
         let idempotent = request.idempotency_key.is_some();
-        let body = op(Op::Delete(v1::DeleteRequest {
-            key: request.key,
-            idempotency_key: request.idempotency_key.unwrap_or_default(),
-            if_match: precondition_to_wire(precondition),
-        }));
+        let body = op(Op::Delete(delete_to_wire(request)));
         let Ended { result, body, doubt } = on_key(&self.core, body, of, call).await;
         let Some(Op::Delete(delete)) = body.op else {
             return Err(result.err().unwrap_or_else(|| confused("delete")));
@@ -243,14 +232,9 @@ impl<T: Transport> Store for RemoteStore<T> {
 
     async fn scan(&self, request: Scan, call: Call) -> Result<Page> {
         request.range.check()?;
-        let what = What::Scan(ext::Scan {
-            range: Some(request.range.into()),
-            limit: request.limit,
-            reverse: request.order == norikv_core::Order::Descending,
-            keys_only: request.keys_only,
-        });
-        let answer: ext::RangeResponse =
-            self.range(what, request.version, request.consistency, "scan a range", call).await?;
+        let (version, consistency) = (request.version, request.consistency);
+        let what = What::Scan(scan_to_wire(request));
+        let answer: ext::RangeResponse = self.range(what, version, consistency, "scan a range", call).await?;
         let entries = answer.entries.into_iter().filter_map(|found| found.entry);
         Ok(Page {
             entries: entries.map(|entry| entry_from_wire(entry, None)).collect(),

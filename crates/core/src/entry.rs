@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::Version;
+use crate::{LeaseId, Version};
 
 /// A key, its value, and what the store knows about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Entry {
     /// 1 at creation, one more with every put. A server of `norikv.v1` alone does not tell it: 0.
     pub generation: u64,
     /// The lease the entry belongs to.
-    pub lease: Option<u64>,
+    pub lease: Option<LeaseId>,
     /// When the entry expires, in milliseconds since the Unix epoch.
     pub expires_at: Option<u64>,
 }

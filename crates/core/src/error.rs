@@ -362,7 +362,7 @@ impl StdError for Error {
 }
 
 /// A key as a person can read it: text in quotes where it is text, hex otherwise, cut at 64 bytes.
-fn show_key(key: &[u8]) -> String {
+pub(crate) fn show_key(key: &[u8]) -> String {
     let shown = &key[..key.len().min(64)];
     let more = if shown.len() < key.len() { "…" } else { "" };
     match std::str::from_utf8(shown) {

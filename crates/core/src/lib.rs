@@ -12,6 +12,7 @@ mod call;
 mod cluster;
 mod entry;
 mod error;
+mod lease;
 mod limits;
 mod metered;
 mod namespaced;
@@ -20,8 +21,11 @@ mod range;
 mod request;
 mod retry;
 mod status;
+mod steady;
 mod store;
+mod txn;
 mod version;
+mod watch;
 
 pub use address::{Address, NodeAddress};
 pub use backoff::Backoff;
@@ -29,9 +33,11 @@ pub use call::Call;
 pub use cluster::{ClusterNode, ClusterView, ShardInfo, ShardReplica};
 pub use entry::Entry;
 pub use error::{Error, ErrorKind, Field, FieldName, Result};
+pub use lease::{LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive};
 pub use limits::{
-    DEFAULT_MAX_VALUE_BYTES, DEFAULT_TIMEOUT, Limits, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_TTL,
-    check_idempotency_key, check_key, check_value, ttl_from_millis,
+    DEFAULT_MAX_VALUE_BYTES, DEFAULT_TIMEOUT, Limits, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEEP_ALIVES,
+    MAX_KEY_BYTES, MAX_TTL, MAX_TXN_OPS, PROGRESS_INTERVAL, check_idempotency_key, check_key, check_value,
+    ttl_from_millis,
 };
 pub use metered::{LatencySummary, Metered, RequestStats};
 pub use namespaced::Namespaced;
@@ -43,5 +49,8 @@ pub use request::{
 };
 pub use retry::{Retry, RetryPolicy};
 pub use status::{Durability, Feature, Sizes, Stats, Status};
+pub use steady::Steady;
 pub use store::{MaybeSend, MaybeSync, Store, StoreRef};
+pub use txn::{Compare, CompareOp, CompareTarget, Txn, TxnOp, TxnOpResult, TxnResult};
 pub use version::Version;
+pub use watch::{Event, EventKind, EventReason, Watch, WatchBatch, WatchBatches, Watching};

@@ -10,6 +10,12 @@ pub const MAX_KEY_BYTES: usize = 1_024;
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 1_024;
 /// The largest value, in bytes, unless a store is set up otherwise.
 pub const DEFAULT_MAX_VALUE_BYTES: usize = 1024 * 1024;
+/// The most compares and ops of a transaction, together.
+pub const MAX_TXN_OPS: usize = 128;
+/// The most leases that one keep-alive names.
+pub const MAX_KEEP_ALIVES: usize = 1_024;
+/// How long a watch that asked for progress is silent at most.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a call may take, retries included, unless it says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time to live: ten years of 365 days.

@@ -13,7 +13,8 @@ use web_time::Instant;
 
 use crate::{
     Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
-    Entry, Error, Get, GetMany, Page, Put, PutResult, Result, Scan, Stats, Status, Store, StoreRef,
+    Entry, Error, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive, Page, Put,
+    PutResult, Result, Scan, Stats, Status, Store, StoreRef, Txn, TxnResult, Version, Watch, Watching,
 };
 
 /// The calls of a store, counted and timed.
@@ -176,6 +177,39 @@ impl Store for Metered {
 
     async fn count(&self, request: Count, call: Call) -> Result<CountResult> {
         self.timed(self.store.count(request, call)).await
+    }
+
+    async fn txn(&self, request: Txn, call: Call) -> Result<TxnResult> {
+        self.timed(self.store.txn(request, call)).await
+    }
+
+    async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {
+        self.timed(self.store.lease_grant(request, call)).await
+    }
+
+    async fn lease_keep_alive(&self, ids: Vec<LeaseId>, call: Call) -> Result<Vec<Option<Duration>>> {
+        self.timed(self.store.lease_keep_alive(ids, call)).await
+    }
+
+    async fn lease_revoke(&self, id: LeaseId, call: Call) -> Result<Version> {
+        self.timed(self.store.lease_revoke(id, call)).await
+    }
+
+    async fn lease_time_to_live(&self, request: LeaseTimeToLive, call: Call) -> Result<LeaseStatus> {
+        self.timed(self.store.lease_time_to_live(request, call)).await
+    }
+
+    async fn leases(&self, call: Call) -> Result<Vec<LeaseId>> {
+        self.timed(self.store.leases(call)).await
+    }
+
+    /// Timed until it begins.
+    async fn watch(&self, request: Watch, call: Call) -> Result<Watching> {
+        self.timed(self.store.watch(request, call)).await
+    }
+
+    async fn compact(&self, version: Version, call: Call) -> Result<()> {
+        self.timed(self.store.compact(version, call)).await
     }
 
     async fn status(&self, call: Call) -> Result<Status> {

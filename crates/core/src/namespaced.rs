@@ -1,11 +1,16 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use crate::{
     Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
-    Entry, Error, Field, FieldName, Get, GetMany, Page, Put, PutResult, Result, Scan, Stats, Status, Store,
-    StoreRef, check_key, limits::MAX_KEY_BYTES,
+    Entry, Error, Event, Field, FieldName, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus,
+    LeaseTimeToLive, Page, Put, PutResult, Result, Scan, Stats, Status, Store, StoreRef, Txn, TxnOp,
+    TxnOpResult, TxnResult, Version, Watch, WatchBatch, Watching, check_key,
+    limits::{MAX_KEY_BYTES, MAX_TXN_OPS},
 };
 
 /// A part of a store: the keys under a prefix, without the prefix.
@@ -49,12 +54,38 @@ impl Namespaced {
     }
 
     fn inner(&self, key: &Bytes) -> Bytes {
-        if key.starts_with(&self.prefix) { key.slice(self.prefix.len()..) } else { key.clone() }
+        inner(&self.prefix, key)
     }
 
-    fn inner_entry(&self, mut entry: Entry) -> Entry {
-        entry.key = self.inner(&entry.key);
-        entry
+    fn inner_entry(&self, entry: Entry) -> Entry {
+        inner_entry(&self.prefix, entry)
+    }
+
+    fn outer_op(&self, op: &mut TxnOp) -> Result<()> {
+        match op {
+            TxnOp::Put(put) => put.key = self.outer(&put.key)?,
+            TxnOp::Delete(delete) => delete.key = self.outer(&delete.key)?,
+            TxnOp::Get(get) => get.key = self.outer(&get.key)?,
+            TxnOp::DeleteRange(delete) => {
+                delete.range.check()?;
+                delete.range = delete.range.under(&self.prefix);
+            }
+            TxnOp::Scan(scan) => {
+                scan.range.check()?;
+                scan.range = scan.range.under(&self.prefix);
+            }
+        }
+        Ok(())
+    }
+
+    fn inner_result(&self, result: &mut TxnOpResult) {
+        let inner = |entry: &mut Entry| entry.key = self.inner(&entry.key);
+        match result {
+            TxnOpResult::Put(put) => put.prev_entry.iter_mut().for_each(inner),
+            TxnOpResult::Get(entry) => entry.iter_mut().for_each(inner),
+            TxnOpResult::Scan(page) => page.entries.iter_mut().for_each(inner),
+            TxnOpResult::Delete(_) | TxnOpResult::DeleteRange(_) => {}
+        }
     }
 
     fn inner_error(&self, error: Error) -> Error {
@@ -66,6 +97,24 @@ impl Namespaced {
             _ => error,
         }
     }
+}
+
+fn inner(prefix: &Bytes, key: &Bytes) -> Bytes {
+    if key.starts_with(prefix) { key.slice(prefix.len()..) } else { key.clone() }
+}
+
+fn inner_entry(prefix: &Bytes, mut entry: Entry) -> Entry {
+    entry.key = inner(prefix, &entry.key);
+    entry
+}
+
+fn inner_batch(prefix: &Bytes, batch: WatchBatch) -> WatchBatch {
+    let event = |event: Event| Event {
+        entry: inner_entry(prefix, event.entry),
+        prev_entry: event.prev_entry.map(|entry| inner_entry(prefix, entry)),
+        ..event
+    };
+    WatchBatch { version: batch.version, events: batch.events.into_iter().map(event).collect() }
 }
 
 #[cfg_attr(not(target_family = "wasm"), async_trait)]
@@ -144,6 +193,60 @@ impl Store for Namespaced {
         request.range.check()?;
         request.range = request.range.under(&self.prefix);
         self.store.count(request, call).await
+    }
+
+    async fn txn(&self, mut request: Txn, call: Call) -> Result<TxnResult> {
+        // Too many are refused before each of them is copied.
+        if request.compares.len() + request.then.len() + request.otherwise.len() <= MAX_TXN_OPS {
+            for compare in &mut request.compares {
+                compare.key = self.outer(&compare.key)?;
+            }
+            for op in request.then.iter_mut().chain(&mut request.otherwise) {
+                self.outer_op(op)?;
+            }
+        }
+        let mut result = self.store.txn(request, call).await.map_err(|error| self.inner_error(error))?;
+        result.results.iter_mut().for_each(|result| self.inner_result(result));
+        Ok(result)
+    }
+
+    async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {
+        self.store.lease_grant(request, call).await
+    }
+
+    async fn lease_keep_alive(&self, ids: Vec<LeaseId>, call: Call) -> Result<Vec<Option<Duration>>> {
+        self.store.lease_keep_alive(ids, call).await
+    }
+
+    async fn lease_revoke(&self, id: LeaseId, call: Call) -> Result<Version> {
+        self.store.lease_revoke(id, call).await
+    }
+
+    /// A lease belongs to the whole store; of its keys, those of the namespace are told.
+    async fn lease_time_to_live(&self, request: LeaseTimeToLive, call: Call) -> Result<LeaseStatus> {
+        let mut status = self.store.lease_time_to_live(request, call).await?;
+        status.keys.retain(|key| key.starts_with(&self.prefix) && key.len() > self.prefix.len());
+        for key in &mut status.keys {
+            *key = self.inner(key);
+        }
+        Ok(status)
+    }
+
+    async fn leases(&self, call: Call) -> Result<Vec<LeaseId>> {
+        self.store.leases(call).await
+    }
+
+    async fn watch(&self, mut request: Watch, call: Call) -> Result<Watching> {
+        request.range.check()?;
+        request.range = request.range.under(&self.prefix);
+        let Watching { start, batches } = self.store.watch(request, call).await?;
+        let prefix = self.prefix.clone();
+        let batches = batches.map(move |batch| batch.map(|batch| inner_batch(&prefix, batch)));
+        Ok(Watching { start, batches: Box::pin(batches) })
+    }
+
+    async fn compact(&self, version: Version, call: Call) -> Result<()> {
+        self.store.compact(version, call).await
     }
 
     async fn status(&self, call: Call) -> Result<Status> {

@@ -35,6 +35,23 @@ impl KeyRange {
         Self { start, end }
     }
 
+    /// One key.
+    #[must_use]
+    pub fn single(key: &Bytes) -> Self {
+        let end = [key, &[0][..]].concat();
+        Self { start: key.clone(), end: Some(end.into()) }
+    }
+
+    /// Whether a key can be in both ranges.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let begins_before_end = |a: &Self, b: &Self| b.end.as_ref().is_none_or(|end| a.start < *end);
+        !self.is_empty()
+            && !other.is_empty()
+            && begins_before_end(self, other)
+            && begins_before_end(other, self)
+    }
+
     /// The keys from `start` up to, and without, `end`.
     ///
     /// # Errors
@@ -144,6 +161,17 @@ mod tests {
         let range = KeyRange::all().under(b"t:");
         assert!(range.contains(b"t:\xff\xff") && range.contains(b"t:\0"));
         assert!(!range.contains(b"t;") && !range.contains(b"t:"));
+    }
+
+    #[test]
+    fn ranges_overlap_where_a_key_can_be_in_both() {
+        let range =
+            |start: &'static str, end: &'static str| KeyRange::new(start.into(), Some(end.into())).unwrap();
+        assert!(range("a", "c").overlaps(&range("b", "d")));
+        assert!(KeyRange::all().overlaps(&KeyRange::single(&"k".into())));
+        assert!(!range("a", "b").overlaps(&range("b", "c")));
+        assert!(!range("b", "b").overlaps(&range("a", "c")));
+        assert!(!KeyRange::single(&"k".into()).overlaps(&KeyRange::single(&"k\0".into())));
     }
 
     #[test]

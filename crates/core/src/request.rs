@@ -4,7 +4,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    Entry, Error, KeyRange, Result, Version,
+    Entry, Error, KeyRange, LeaseId, Result, Version,
     limits::{MAX_TTL, check_idempotency_key, check_key, check_value},
 };
 
@@ -140,6 +140,8 @@ pub struct Put {
     pub value: Bytes,
     /// How long the entry lives; without one it stays, and an earlier one is cleared.
     pub ttl: Option<Ttl>,
+    /// The lease it belongs to: the entry goes when that ends. Without one, an earlier one is left.
+    pub lease: Option<LeaseId>,
     /// What must hold for the write to happen.
     pub precondition: Precondition,
     /// Makes the write happen once, however often it is sent.
@@ -162,6 +164,11 @@ impl Put {
     pub fn check(&self, max_value_bytes: usize) -> Result<()> {
         check_key(&self.key)?;
         check_value(&self.value, max_value_bytes)?;
+        if self.ttl.is_some() && self.lease.is_some() {
+            return Err(Error::invalid_argument(
+                "ttlMs and lease exclude each other: the entry goes at its own time, or with its lease; give one of them",
+            ));
+        }
         self.precondition.check()?;
         self.idempotency_key.as_deref().map_or(Ok(()), check_idempotency_key)
     }
@@ -171,6 +178,11 @@ impl Put {
     pub fn fingerprint(&self) -> u128 {
         let mut hash = fingerprint_of("put", &self.key, self.precondition);
         hash.update(&self.ttl.map_or(0, Ttl::as_millis).to_le_bytes());
+        // Records of puts without a lease are read by versions that knew of none.
+        if let Some(lease) = self.lease {
+            hash.update(b"lease");
+            hash.update(&lease.get().to_le_bytes());
+        }
         hash.update(&self.value);
         hash.digest128()
     }
@@ -377,6 +389,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_ttl_with_a_lease_is_refused() {
+        let put = Put { ttl: Ttl::from_millis(1).ok(), lease: LeaseId::new(1), ..Put::new("a", "b") };
+        assert!(put.check(10).is_err());
+    }
+
+    #[test]
     fn both_conditions_together_are_refused() {
         assert!(Precondition::from_options(true, Some(Version::new(1, 2))).is_err());
     }
@@ -389,6 +407,7 @@ mod tests {
             Put::new("ab", "d").fingerprint(),
             Delete::new("ab").fingerprint(),
             Put { ttl: Ttl::from_millis(1).ok(), ..put.clone() }.fingerprint(),
+            Put { lease: LeaseId::new(1), ..put.clone() }.fingerprint(),
             Put { precondition: Precondition::NotExists, ..put.clone() }.fingerprint(),
         ];
         for other in others {

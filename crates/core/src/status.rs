@@ -54,11 +54,29 @@ pub enum Feature {
     Batch,
     /// Reads at an old version.
     History,
+    /// Transactions.
+    Txn,
+    /// Leases.
+    Lease,
+    /// Watches.
+    Watch,
+    /// Forgetting old history by hand.
+    Compact,
 }
 
 impl Feature {
     /// Every feature there is.
-    pub const ALL: &[Self] = &[Self::Range, Self::DeleteRange, Self::IfNotExists, Self::Batch, Self::History];
+    pub const ALL: &[Self] = &[
+        Self::Range,
+        Self::DeleteRange,
+        Self::IfNotExists,
+        Self::Batch,
+        Self::History,
+        Self::Txn,
+        Self::Lease,
+        Self::Watch,
+        Self::Compact,
+    ];
 
     /// The feature's name on the wire and in `status()`.
     #[must_use]
@@ -69,6 +87,10 @@ impl Feature {
             Self::IfNotExists => "ifNotExists",
             Self::Batch => "batch",
             Self::History => "history",
+            Self::Txn => "txn",
+            Self::Lease => "lease",
+            Self::Watch => "watch",
+            Self::Compact => "compact",
         }
     }
 }

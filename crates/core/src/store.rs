@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::{
     Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
-    Entry, Get, GetMany, Page, Put, PutResult, Result, Scan, Stats, Status,
+    Entry, Error, ErrorKind, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive,
+    Page, Put, PutResult, Result, Scan, Stats, Status, Txn, TxnResult, Version, Watch, Watching,
 };
 
 /// `Send`, except in a browser, where there is one thread and its values cannot be sent.
@@ -81,6 +82,56 @@ pub trait Store: MaybeSend + MaybeSync + 'static {
     /// Counts the keys of a range.
     async fn count(&self, request: Count, call: Call) -> Result<CountResult>;
 
+    /// Checks, and writes or reads accordingly, in one atomic step.
+    async fn txn(&self, request: Txn, call: Call) -> Result<TxnResult> {
+        let _ = (request, call);
+        Err(unsupported("transactions"))
+    }
+
+    /// Grants a lease.
+    async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {
+        let _ = (request, call);
+        Err(unsupported("leases"))
+    }
+
+    /// Gives leases their whole time to live again, up to [`MAX_KEEP_ALIVES`](crate::MAX_KEEP_ALIVES) of them.
+    /// Answers for each how long it has now; `None` if there is no such lease.
+    async fn lease_keep_alive(&self, ids: Vec<LeaseId>, call: Call) -> Result<Vec<Option<Duration>>> {
+        let _ = (ids, call);
+        Err(unsupported("leases"))
+    }
+
+    /// Ends a lease: its keys go in one revision, which is answered.
+    async fn lease_revoke(&self, id: LeaseId, call: Call) -> Result<Version> {
+        let _ = (id, call);
+        Err(unsupported("leases"))
+    }
+
+    /// How long a lease has left, and its keys.
+    async fn lease_time_to_live(&self, request: LeaseTimeToLive, call: Call) -> Result<LeaseStatus> {
+        let _ = (request, call);
+        Err(unsupported("leases"))
+    }
+
+    /// The leases there are, in the order of their ids.
+    async fn leases(&self, call: Call) -> Result<Vec<LeaseId>> {
+        let _ = call;
+        Err(unsupported("leases"))
+    }
+
+    /// Follows the changes of a range. `call` bounds how long it takes to begin, not how long it goes on.
+    async fn watch(&self, request: Watch, call: Call) -> Result<Watching> {
+        let _ = (request, call);
+        Err(unsupported("watches"))
+    }
+
+    /// Forgets the history before a version, which becomes the oldest that can be read. `Compacted` if it is older
+    /// than that already.
+    async fn compact(&self, version: Version, call: Call) -> Result<()> {
+        let _ = (version, call);
+        Err(unsupported("compaction by hand"))
+    }
+
     /// What the store says of itself.
     async fn status(&self, call: Call) -> Result<Status>;
 
@@ -97,4 +148,9 @@ pub trait Store: MaybeSend + MaybeSync + 'static {
     /// Ends the store: what was acknowledged is on disk, and no thread, timer or socket is left. Later calls
     /// fail with `Closed`. Closing twice is closing once.
     async fn close(&self) -> Result<()>;
+}
+
+/// The refusal of a store that lacks something.
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("this store has no {what}"))
 }

@@ -1,5 +1,5 @@
 use bytes::{Buf, Bytes};
-use norikv_core::{Entry, Error, ErrorKind, Result, Version};
+use norikv_core::{Entry, Error, ErrorKind, LeaseId, Result, Version};
 
 use crate::engine::SHARE_FROM;
 
@@ -22,7 +22,7 @@ pub(crate) struct Record {
     /// When it expires, in milliseconds since the Unix epoch.
     pub(crate) expires_at: Option<u64>,
     /// The lease it belongs to.
-    pub(crate) lease: Option<u64>,
+    pub(crate) lease: Option<LeaseId>,
     /// Where the value begins.
     value_at: usize,
 }
@@ -43,7 +43,7 @@ impl Record {
         for number in [self.index, self.create_index, self.generation] {
             buffer.extend_from_slice(&number.to_le_bytes());
         }
-        for number in [self.expires_at, self.lease].into_iter().flatten() {
+        for number in [self.expires_at, self.lease.map(LeaseId::get)].into_iter().flatten() {
             buffer.extend_from_slice(&number.to_le_bytes());
         }
         buffer.extend_from_slice(value);
@@ -61,7 +61,7 @@ impl Record {
             let mut next = || rest.try_get_u64_le().ok();
             let (index, create_index, generation) = (next()?, next()?, next()?);
             let expires_at = if flags & EXPIRES == 0 { None } else { Some(next()?) };
-            let lease = if flags & LEASE == 0 { None } else { Some(next()?) };
+            let lease = if flags & LEASE == 0 { None } else { Some(LeaseId::new(next()?)?) };
             (flags & !(EXPIRES | LEASE) == 0).then_some(Self {
                 index,
                 create_index,
@@ -122,6 +122,7 @@ mod tests {
     #[test]
     fn a_record_survives_its_bytes() {
         for (expires_at, lease) in [(None, None), (Some(7), None), (None, Some(9)), (Some(7), Some(9))] {
+            let lease = lease.and_then(LeaseId::new);
             let record = Record { lease, ..Record::new(3, 2, 4, expires_at) };
             let bytes = record.encode(b"value", b"");
             let decoded = Record::decode(&bytes).unwrap();

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use norikv_core::{
-    ClusterNode, ClusterView, Consistency, Durability, Entry, Error, KeyRange, Limits, Precondition, Result,
-    ShardInfo, ShardReplica, Sizes, Status, Version,
+    ClusterNode, ClusterView, Consistency, Durability, Entry, Error, KeyRange, LeaseId, Limits, Precondition,
+    Result, ShardInfo, ShardReplica, Sizes, Status, Version,
 };
 
 use crate::{ext, v1};
@@ -27,7 +27,7 @@ pub fn entry_to_wire(entry: Entry) -> ext::Entry {
         version: Some(entry.version.into()),
         create_version: Some(entry.create_version.into()),
         generation: entry.generation,
-        lease: entry.lease.unwrap_or(0),
+        lease: entry.lease.map_or(0, LeaseId::get),
         expires_at_ms: entry.expires_at.unwrap_or(0),
     }
 }
@@ -45,7 +45,7 @@ pub fn entry_from_wire(entry: ext::Entry, key: Option<&Bytes>) -> Entry {
         version,
         create_version: entry.create_version.map_or(version, Version::from),
         generation: entry.generation,
-        lease: (entry.lease != 0).then_some(entry.lease),
+        lease: LeaseId::new(entry.lease),
         expires_at: (entry.expires_at_ms != 0).then_some(entry.expires_at_ms),
     }
 }

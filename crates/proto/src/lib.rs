@@ -2,6 +2,8 @@
 
 mod convert;
 mod failure;
+mod txn;
+mod watch;
 
 // The generated files name each other by the path that their packages have.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -26,3 +28,10 @@ pub use convert::{
     precondition_to_wire, range_from_wire, status_from_wire, status_to_wire,
 };
 pub use failure::{ERROR_DOMAIN, GrpcCode, failure_from_error, failure_to_error};
+pub use txn::{
+    delete_from_wire, delete_range_from_wire, delete_to_wire, put_from_wire, put_to_wire, scan_from_wire,
+    scan_to_wire, txn_from_wire, txn_result_from_wire, txn_result_to_wire, txn_to_wire,
+};
+pub use watch::{
+    batch_from_wire, batch_to_wire, event_from_wire, event_to_wire, watch_from_wire, watch_to_wire,
+};

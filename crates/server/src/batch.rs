@@ -8,17 +8,14 @@ use std::{
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use norikv_core::{Call, Entry, Error, Result, StoreRef};
 use norikv_proto::{
-    entry_to_wire,
+    delete_from_wire, entry_to_wire,
     ext::{self, BatchOp, BatchResponse, BatchResult, batch_op::Op, batch_result},
-    failure_from_error,
+    failure_from_error, put_from_wire,
 };
 use tokio::time::{Sleep, sleep_until};
 use tonic::Status;
 
-use crate::{
-    ext::keyless,
-    kv::{delete_from_wire, get_from_wire, put_from_wire},
-};
+use crate::{ext::keyless, kv::get_from_wire};
 
 /// How many bytes of results travel in one message, about. More than this is neither gathered nor read ahead,
 /// so that a reader that is slow, or asks for much, holds back its own batch instead of filling our memory.
@@ -102,20 +99,19 @@ impl Batch {
                         }
                     },
                 },
-                Op::Put(ext::Put { put, prev_entry }) => put_from_wire(put.unwrap_or_default(), prev_entry)
-                    .map(|put| {
-                        let store = self.store.clone();
-                        Begun::Future(
-                            async move {
-                                let result = store.put(put, call).await?;
-                                Ok(batch_result::Result::Put(ext::PutResult {
-                                    version: Some(result.version.into()),
-                                    prev_entry: keyless(result.prev_entry).map(entry_to_wire),
-                                }))
-                            }
-                            .boxed(),
-                        )
-                    }),
+                Op::Put(put) => put_from_wire(put).map(|put| {
+                    let store = self.store.clone();
+                    Begun::Future(
+                        async move {
+                            let result = store.put(put, call).await?;
+                            Ok(batch_result::Result::Put(ext::PutResult {
+                                version: Some(result.version.into()),
+                                prev_entry: keyless(result.prev_entry).map(entry_to_wire),
+                            }))
+                        }
+                        .boxed(),
+                    )
+                }),
                 Op::Delete(delete) => {
                     let delete = delete_from_wire(delete);
                     let store = self.store.clone();

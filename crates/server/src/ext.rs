@@ -1,13 +1,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use norikv_core::{
-    Count, DeleteRange, Entry, Error, ErrorKind, Feature, GetMany, Order, Scan, StoreRef, Version,
-};
+use norikv_core::{Count, Entry, Error, ErrorKind, Feature, GetMany, Scan, StoreRef, Version};
 use norikv_proto::{
-    consistency_from_wire, entry_to_wire,
+    consistency_from_wire, delete_range_from_wire, entry_to_wire,
     ext::{self, range_request::What, store_server::Store},
-    range_from_wire, status_to_wire,
+    range_from_wire, scan_from_wire, status_to_wire, txn_from_wire, txn_result_to_wire,
 };
 use tonic::{Request, Response, Status};
 
@@ -45,14 +43,7 @@ impl Store for ExtService {
         let version = request.version.map(Version::from);
         let response = match request.what {
             Some(What::Scan(scan)) => {
-                let scan = Scan {
-                    range: range_from_wire(scan.range).map_err(status_of)?,
-                    limit: scan.limit,
-                    order: if scan.reverse { Order::Descending } else { Order::Ascending },
-                    keys_only: scan.keys_only,
-                    version,
-                    consistency,
-                };
+                let scan = Scan { version, consistency, ..scan_from_wire(scan).map_err(status_of)? };
                 let page = self.store.scan(scan, call).await.map_err(status_of)?;
                 ext::RangeResponse {
                     entries: page.entries.into_iter().map(Some).map(maybe_entry).collect(),
@@ -103,18 +94,31 @@ impl Store for ExtService {
         request: Request<ext::DeleteRangeRequest>,
     ) -> Result<Response<ext::DeleteRangeResponse>, Status> {
         let call = call_of(request.metadata().as_ref(), self.bound);
-        // A range that was left out means every key where something is read. Where something is deleted, it is
-        // a client's mistake that must not empty the store.
-        let range = request.into_inner().range;
-        if range.is_none() {
-            return Err(status_of(Error::invalid_argument("the request names no range to delete")));
-        }
-        let range = range_from_wire(range).map_err(status_of)?;
-        let result = self.store.delete_range(DeleteRange { range }, call).await.map_err(status_of)?;
+        let delete = delete_range_from_wire(request.into_inner()).map_err(status_of)?;
+        let result = self.store.delete_range(delete, call).await.map_err(status_of)?;
         Ok(Response::new(ext::DeleteRangeResponse {
             deleted: result.deleted,
             version: Some(result.version.into()),
         }))
+    }
+
+    async fn txn(&self, request: Request<ext::TxnRequest>) -> Result<Response<ext::TxnResponse>, Status> {
+        let call = call_of(request.metadata().as_ref(), self.bound);
+        let txn = txn_from_wire(request.into_inner()).map_err(status_of)?;
+        let result = self.store.txn(txn, call).await.map_err(status_of)?;
+        Ok(Response::new(txn_result_to_wire(result)))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<ext::CompactRequest>,
+    ) -> Result<Response<ext::CompactResponse>, Status> {
+        let call = call_of(request.metadata().as_ref(), self.bound);
+        let Some(version) = request.into_inner().version else {
+            return Err(status_of(Error::invalid_argument("the request names no version to compact to")));
+        };
+        self.store.compact(version.into(), call).await.map_err(status_of)?;
+        Ok(Response::new(ext::CompactResponse {}))
     }
 
     async fn status(

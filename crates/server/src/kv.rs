@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use norikv_core::{Consistency, Delete, Entry, Get, Put, Result, StoreRef, Ttl, Version};
+use norikv_core::{Consistency, Entry, Get, Result, StoreRef};
 use norikv_proto::{
-    consistency_from_wire, precondition_from_wire,
+    consistency_from_wire, delete_from_wire, ext, put_from_wire,
     v1::{self, kv_server::Kv},
 };
 use tonic::{Request, Response, Status};
@@ -21,7 +21,8 @@ pub(crate) struct KvService {
 impl Kv for KvService {
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
         let call = call_of(request.metadata().as_ref(), self.bound);
-        let put = put_from_wire(request.into_inner(), false).map_err(status_of)?;
+        let put = ext::Put { put: Some(request.into_inner()), ..Default::default() };
+        let put = put_from_wire(put).map_err(status_of)?;
         let result = self.store.put(put, call).await.map_err(status_of)?;
         Ok(Response::new(v1::PutResponse { version: Some(result.version.into()), ..Default::default() }))
     }
@@ -67,30 +68,4 @@ pub(crate) fn get_from_wire(request: v1::GetRequest) -> Result<Get> {
 /// The consistency of a word; most requests send none.
 fn word(word: &str) -> Result<Consistency> {
     if word.is_empty() { Ok(Consistency::Lease) } else { consistency_from_wire(word) }
-}
-
-/// The put of a request.
-pub(crate) fn put_from_wire(request: v1::PutRequest, prev_entry: bool) -> Result<Put> {
-    Ok(Put {
-        ttl: if request.ttl_ms == 0 { None } else { Some(Ttl::from_millis(request.ttl_ms)?) },
-        precondition: precondition_from_wire(request.if_match),
-        idempotency_key: given(request.idempotency_key),
-        key: request.key,
-        value: request.value,
-        prev_entry,
-    })
-}
-
-/// The delete of a request.
-pub(crate) fn delete_from_wire(request: v1::DeleteRequest) -> Delete {
-    Delete {
-        key: request.key,
-        if_match: request.if_match.map(Version::from),
-        idempotency_key: given(request.idempotency_key),
-    }
-}
-
-/// On the wire an absent text is an empty one.
-fn given(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
 }
