@@ -268,6 +268,7 @@ async fn apply(store: &StoreRef, op: BatchOp) -> norikv_core::Result<Answer> {
             let prev_entry = put.prev_entry;
             let put = put.put.unwrap();
             let put = Put {
+                lease: None,
                 key: put.key,
                 value: put.value,
                 ttl: Ttl::from_millis(put.ttl_ms).ok(),
