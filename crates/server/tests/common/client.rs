@@ -103,7 +103,7 @@ pub fn delete(key: &'static str) -> v1::DeleteRequest {
 }
 
 pub fn put_op(key: &'static str, value: &'static str) -> BatchOp {
-    let put = ext::Put { put: Some(put(key, value)), prev_entry: false };
+    let put = ext::Put { put: Some(put(key, value)), ..Default::default() };
     BatchOp { op: Some(Op::Put(put)), timeout_ms: 0 }
 }
 
