@@ -31,6 +31,7 @@ async fn what_is_ready_together_travels_together_and_each_call_has_its_own_outco
                     ..put("k", "3")
                 }),
                 prev_entry: true,
+                lease: 0,
             })),
             timeout_ms: 0,
         },
