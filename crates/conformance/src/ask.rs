@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use norikv_core::{
-    Call, Consistency, Count, Delete, DeleteResult, Entry, Get, GetMany, KeyRange, Page, Put, Result, Scan,
-    Store, Version,
+    Call, Compare, CompareOp, CompareTarget, Consistency, Count, Delete, DeleteRange, DeleteResult, Entry,
+    Get, GetMany, KeyRange, LeaseGrant, LeaseId, LeaseStatus, LeaseTimeToLive, Page, Put, Result, Scan,
+    Store, Ttl, Txn, TxnOp, TxnResult, Version,
 };
 use tokio::time::timeout_at;
 
@@ -102,4 +103,90 @@ pub(crate) async fn newest(store: &dyn Store) -> Result<Version> {
 /// The version so many revisions later.
 pub(crate) fn later(version: Version, revisions: u64) -> Version {
     Version::new(version.term, version.index + revisions)
+}
+
+/// Carries out a transaction.
+///
+/// # Errors
+/// The store's.
+pub async fn txn(store: &dyn Store, txn: Txn) -> Result<TxnResult> {
+    within(call(), store.txn(txn, call())).await
+}
+
+/// A compare.
+pub fn when(key: impl Into<Bytes>, op: CompareOp, target: CompareTarget) -> Compare {
+    Compare { key: key.into(), op, target }
+}
+
+/// The compare that a key is there, or is not.
+pub fn when_exists(key: impl Into<Bytes>, exists: bool) -> Compare {
+    when(key, CompareOp::Equal, CompareTarget::Exists(exists))
+}
+
+/// A step that puts.
+pub fn to_put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> TxnOp {
+    TxnOp::Put(Put::new(key, value))
+}
+
+/// A step that deletes.
+pub fn to_delete(key: impl Into<Bytes>) -> TxnOp {
+    TxnOp::Delete(Delete::new(key))
+}
+
+/// A step that deletes a range.
+pub fn to_delete_range(range: KeyRange) -> TxnOp {
+    TxnOp::DeleteRange(DeleteRange { range })
+}
+
+/// A step that reads a key.
+pub fn to_get(key: impl Into<Bytes>) -> TxnOp {
+    TxnOp::Get(of(key))
+}
+
+/// A step that reads a range.
+pub fn to_scan(range: KeyRange) -> TxnOp {
+    TxnOp::Scan(Scan::new(range))
+}
+
+/// Grants a lease of so many milliseconds.
+///
+/// # Errors
+/// The store's.
+pub async fn grant(store: &dyn Store, millis: u64) -> Result<LeaseId> {
+    let ttl = Ttl::from_millis(millis)?;
+    Ok(within(call(), store.lease_grant(LeaseGrant { ttl }, call())).await?.id)
+}
+
+/// Ends a lease.
+///
+/// # Errors
+/// The store's.
+pub async fn revoke(store: &dyn Store, id: LeaseId) -> Result<Version> {
+    within(call(), store.lease_revoke(id, call())).await
+}
+
+/// A put with a lease.
+pub fn with_lease(key: impl Into<Bytes>, value: impl Into<Bytes>, id: LeaseId) -> Put {
+    Put { lease: Some(id), ..Put::new(key, value) }
+}
+
+pub(crate) async fn keep_alive(store: &dyn Store, ids: Vec<LeaseId>) -> Result<Vec<Option<Duration>>> {
+    within(call(), store.lease_keep_alive(ids, call())).await
+}
+
+pub(crate) async fn time_to_live(store: &dyn Store, id: LeaseId) -> Result<LeaseStatus> {
+    within(call(), store.lease_time_to_live(LeaseTimeToLive { id, keys: true }, call())).await
+}
+
+pub(crate) async fn leases(store: &dyn Store) -> Result<Vec<LeaseId>> {
+    within(call(), store.leases(call())).await
+}
+
+pub(crate) async fn compact(store: &dyn Store, version: Version) -> Result<()> {
+    within(call(), store.compact(version, call())).await
+}
+
+/// The oldest version that can be read, by the store's own word.
+pub(crate) async fn floor(store: &dyn Store) -> Result<Version> {
+    Ok(within(call(), store.status(call())).await?.sizes.compact_version)
 }

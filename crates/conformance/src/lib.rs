@@ -16,10 +16,15 @@ mod reference;
 pub mod rules;
 mod run;
 mod table;
+mod watcher;
 mod world;
 
-pub use ask::{call, get, put, within};
+pub use ask::{
+    call, get, grant, put, revoke, to_delete, to_delete_range, to_get, to_put, to_scan, txn, when,
+    when_exists, with_lease, within,
+};
 pub use check::{Check, Failure, refused};
 pub use proxy::{Proxy, Way};
 pub use run::{run_on_store, run_on_world};
+pub use watcher::{Watcher, refused_watch};
 pub use world::{Fixture, Setup, World};

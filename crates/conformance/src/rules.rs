@@ -5,6 +5,7 @@
 //! `norikv.v1` alone: what it has to refuse.
 
 pub mod closing;
+pub mod compaction;
 pub mod conditions;
 pub mod deletes;
 pub mod entries;
@@ -13,6 +14,7 @@ pub mod history;
 pub mod idempotency;
 pub mod keys;
 pub mod lacking;
+pub mod leases;
 pub mod many;
 pub mod order;
 pub mod ranges;
@@ -21,4 +23,6 @@ pub mod reopening;
 pub mod scans;
 pub mod sequences;
 pub mod status;
+pub mod txn;
 pub mod versions;
+pub mod watches;

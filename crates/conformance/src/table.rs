@@ -147,6 +147,103 @@ macro_rules! conformance {
         ]);
     };
 
+    (@group txn, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, txn [
+            every_target_compares_with_every_relation,
+            values_compare_as_unsigned_bytes,
+            a_missing_key_is_0_to_compares,
+            a_value_compare_of_a_missing_key_is_false_whatever_the_operator,
+            exists_compares_with_equal_and_not_equal_and_has_no_order,
+            all_compares_must_hold,
+            one_branch_is_done_and_nothing_of_the_other,
+            a_branch_may_be_empty,
+            all_writes_of_a_transaction_carry_its_one_revision,
+            what_a_transaction_deleted_is_created_anew_by_the_next,
+            a_transaction_that_changes_nothing_takes_no_revision,
+            a_get_inside_sees_the_writes_before_it_and_none_after,
+            a_scan_inside_sees_the_writes_before_it_and_none_after,
+            a_scan_inside_answers_all_of_its_range,
+            a_range_delete_inside_counts_what_is_there,
+            a_steps_precondition_that_fails_fails_the_transaction_and_changes_nothing,
+            a_put_inside_answers_the_entry_before_it,
+            a_put_inside_may_have_a_time_to_live,
+            what_has_expired_is_missing_inside,
+            two_writes_to_one_key_in_one_branch_are_refused,
+            at_most_128_compares_and_ops,
+            what_no_call_takes_no_transaction_takes,
+            sixty_four_callers_that_count_by_transactions_count_exactly,
+            transfers_neither_make_nor_lose_money,
+            a_dropped_transaction_happens_whole_or_not_at_all,
+        ]);
+    };
+
+    (@group leases, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, leases [
+            a_grant_answers_a_lease_of_its_own,
+            an_entry_tells_its_lease,
+            the_keys_of_a_revoked_lease_go_in_one_revision,
+            the_end_of_a_lease_without_keys_takes_no_revision,
+            the_keys_of_a_lease_that_runs_out_go_in_one_revision,
+            a_put_without_the_lease_detaches_the_key,
+            a_put_with_another_lease_moves_the_key,
+            what_is_deleted_belongs_to_its_lease_no_more,
+            a_ttl_with_a_lease_is_refused,
+            a_lease_that_is_not_there_is_not_found,
+            a_keep_alive_answers_for_each_lease_in_their_order,
+            a_lease_that_is_kept_alive_lives,
+            the_time_to_live_tells_what_is_left_and_the_keys,
+            a_transaction_compares_and_attaches_leases,
+            a_lease_with_thousands_of_keys_ends_in_one_revision,
+        ]);
+    };
+
+    (@group watches, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, watches [
+            a_watch_starts_after_the_newest_version,
+            from_version_is_inclusive_and_replays_history,
+            a_from_version_in_the_future_is_refused,
+            a_watch_of_a_wrong_range_is_refused,
+            an_event_tells_the_entry_and_the_one_before_it,
+            a_watch_may_want_puts_or_deletes_only,
+            a_watch_tells_what_changes_in_its_range_and_nothing_else,
+            the_events_of_a_transaction_come_in_one_batch_in_the_order_of_its_ops,
+            a_revision_of_thousands_of_changes_comes_in_one_batch,
+            every_revision_comes_once_and_in_order_while_many_write,
+            an_expiry_is_a_delete_with_its_reason,
+            a_watch_that_asked_for_progress_is_told_how_far_it_is,
+            a_watch_from_below_the_floor_fails_with_the_floor,
+            a_slow_reader_gets_everything_and_holds_back_nobody,
+            watches_are_independent,
+            a_dropped_watch_leaves_nothing_behind,
+            what_is_told_is_what_is_read,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, watches [
+            a_watch_ends_when_the_store_closes,
+        ]);
+    };
+
+    (@group compaction, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, compaction [
+            below_the_floor_a_read_fails_with_it_and_above_it_answers,
+            the_status_tells_the_floor,
+            compaction_to_a_version_in_the_future_is_refused,
+            compaction_below_the_floor_is_compacted_and_to_the_floor_is_not,
+            what_is_newest_stays_whenever_it_was_written,
+        ]);
+    };
+
+    (@group disk_leases, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_world, leases [
+            a_lease_has_its_whole_time_again_after_the_store_was_opened_again,
+        ]);
+    };
+
+    (@group disk_compaction, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_world, compaction [
+            the_floor_stays_when_the_store_is_opened_again,
+        ]);
+    };
+
     (@group disk, $world:expr) => {
         $crate::conformance!(@tests $world, run_on_world, reopening [
             a_store_that_is_opened_again_has_every_entry_and_goes_on_at_its_revision,
@@ -197,6 +294,6 @@ mod tests {
                 rules += 1;
             }
         }
-        assert!(rules > 70, "{rules}");
+        assert!(rules > 130, "{rules}");
     }
 }
