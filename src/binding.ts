@@ -17,7 +17,7 @@ export interface Binding {
   ): number | Uint8Array;
   /** Lets go of a client; its calls get no answer. */
   destroyClient(client: number): void;
-  /** Sends a frame of calls, and keeps the process alive until `release`. */
+  /** Sends a frame of calls, and keeps the process alive until `release`. An empty frame only does the latter. */
   submit(client: number, calls: Uint8Array): void;
   /** Lets the process exit: no call is pending. */
   release(client: number): void;
@@ -26,6 +26,11 @@ export interface Binding {
    * 0 if the key is missing, -1 if the store cannot answer at once, -2 if the page has the frame of an error.
    */
   getNow(client: number, prefixLength: number, keyLength: number, consistency: number): number;
+  /**
+   * How long a lease of the client has left without a keep-alive, in milliseconds: 0 if it is lost, -1 if the client
+   * does not hold it.
+   */
+  leaseLeft(client: number, lease: bigint): number;
   /** What the client counted of its own work, as JSON. */
   stats(client: number): string | null;
   /** The cluster's view as JSON, if it is known. */

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -15,10 +15,13 @@ use tokio::sync::mpsc;
 use web_time::Instant;
 
 use crate::{
+    alarm::Alarm,
     call::{Incoming, Operation},
     frame::{Reader, Writer},
+    keeper::Keeper,
     reply,
-    session::{BoxFuture, Deliver, Shared, Sleep},
+    session::{BoxFuture, Deliver, Shared},
+    watch::{Answers, Watches},
     work::{Reply, run, write},
 };
 
@@ -52,8 +55,9 @@ pub(crate) struct Driver {
     calls: HashMap<u32, Running>,
     futures: FuturesUnordered<BoxFuture<Finished>>,
     /// When calls are due, and which.
-    deadlines: BTreeSet<(Instant, u32)>,
-    timer: Option<(Instant, Sleep)>,
+    deadlines: Alarm<u32>,
+    watches: Watches,
+    keeper: Keeper,
     out: Writer,
     close: Option<u32>,
     closed: bool,
@@ -62,13 +66,14 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, frames: mpsc::UnboundedReceiver<Bytes>, deliver: Deliver) -> Self {
         Self {
+            watches: Watches::new(shared.clone()),
+            keeper: Keeper::new(shared.clone()),
             shared,
             frames,
             deliver,
             calls: HashMap::new(),
             futures: FuturesUnordered::new(),
-            deadlines: BTreeSet::new(),
-            timer: None,
+            deadlines: Alarm::new(),
             out: Writer::default(),
             close: None,
             closed: false,
@@ -91,9 +96,17 @@ impl Driver {
         while let Poll::Ready(Some(finished)) = self.futures.poll_next_unpin(cx) {
             self.finish(finished);
         }
-        if self.poll_timer(cx) {
+        while self.deadlines.poll(self.shared.environment.as_ref(), cx).is_ready() {
+            while let Some(id) = self.deadlines.pop(Instant::now()) {
+                self.end(id, End::TimedOut);
+            }
             // What timed out is polled once more, to be answered.
             cx.waker().wake_by_ref();
+        }
+        let mut answers = Answers { out: &mut self.out, deadlines: &mut self.deadlines };
+        self.watches.poll(cx, &mut answers);
+        for lost in self.keeper.poll(cx) {
+            write(&mut self.out, lost.call, &Err(lost.why));
         }
         if !self.out.0.is_empty() {
             (self.deliver)(self.out.0.split());
@@ -128,21 +141,32 @@ impl Driver {
         let Incoming { id, timeout, prefix, operation } = incoming;
         let operation = match operation {
             Ok(Operation::Cancel) => return self.end(id, End::Cancelled),
+            Ok(Operation::WatchMore(credit)) => return self.watches.more(id, credit),
             Ok(operation) => operation,
             Err(error) => return write(&mut self.out, id, &Err(error)),
         };
         let timeout = timeout.unwrap_or(self.shared.timeout);
         let call = Call::with_timeout(timeout);
+        if let Operation::Watch(watch, credit) = operation {
+            self.watches.begin(id, prefix, watch, credit, call);
+            return self.deadlines.insert(call.deadline(), id);
+        }
         let timed = !matches!(operation, Operation::WatchCluster | Operation::Close);
-        let writes =
-            matches!(operation, Operation::Put(_) | Operation::Delete(_) | Operation::DeleteRange(_));
+        let writes = match &operation {
+            Operation::Put(_)
+            | Operation::Delete(_)
+            | Operation::DeleteRange(_)
+            | Operation::LeaseRevoke(_) => true,
+            Operation::Txn(txn) => !txn.is_read_only(),
+            _ => false,
+        };
         if matches!(operation, Operation::Close) {
             self.close = Some(id);
         }
         let work = run(self.shared.clone(), prefix, operation, call);
         self.push(id, work, call, writes);
         if timed {
-            self.deadlines.insert((call.deadline(), id));
+            self.deadlines.insert(call.deadline(), id);
         }
     }
 
@@ -166,7 +190,16 @@ impl Driver {
         {
             running.end = Some(end);
             running.handle.abort();
+            return;
         }
+        let error = |call: &Call| match end {
+            End::TimedOut => call.deadline_exceeded(),
+            End::Cancelled | End::Closed => {
+                Error::new(ErrorKind::Cancelled, "the watch was ended by its signal")
+            }
+        };
+        let mut answers = Answers { out: &mut self.out, deadlines: &mut self.deadlines };
+        self.watches.end(id, error, &mut answers);
     }
 
     fn finish(&mut self, finished: Finished) {
@@ -174,12 +207,15 @@ impl Driver {
         let Some(running) = self.calls.remove(&id) else {
             return;
         };
-        self.deadlines.remove(&(running.call.deadline(), id));
+        self.deadlines.remove(running.call.deadline(), id);
         let result = match (finished.result, running.end) {
             (Some(result), _) => result,
             (None, end) => Err(ended(end.unwrap_or(End::Cancelled), &running)),
         };
         write(&mut self.out, id, &result);
+        if let Ok(Reply::Lease(granted, sent)) = result {
+            self.keeper.keep(id, granted, sent);
+        }
         if let Ok(Reply::Cluster(mut views)) = result {
             let next = async move {
                 match views.changed().await {
@@ -196,36 +232,8 @@ impl Driver {
             for (id, running) in left {
                 write(&mut self.out, id, &Err(ended(End::Closed, &running)));
             }
+            self.watches.close(&mut Answers { out: &mut self.out, deadlines: &mut self.deadlines });
             self.futures.clear();
-        }
-    }
-
-    /// Ends what is overdue, and arms the timer for what is due next. True if anything was overdue.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut overdue = false;
-        loop {
-            let now = Instant::now();
-            while let Some((_, id)) = self.deadlines.first().copied().filter(|(due, _)| *due <= now) {
-                self.deadlines.pop_first();
-                self.end(id, End::TimedOut);
-                overdue = true;
-            }
-            let Some((due, _)) = self.deadlines.first().copied() else {
-                self.timer = None;
-                return overdue;
-            };
-            let timer = match &mut self.timer {
-                // A timer that fires early costs one look; one that fires late would be a promise broken.
-                Some((at, timer)) if *at <= due => timer,
-                _ => {
-                    let sleep = self.shared.environment.sleep(due - now);
-                    &mut self.timer.insert((due, sleep)).1
-                }
-            };
-            if timer.poll_unpin(cx).is_pending() {
-                return overdue;
-            }
-            self.timer = None;
         }
     }
 }

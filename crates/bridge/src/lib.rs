@@ -7,12 +7,18 @@
 //!
 //! A binding only carries the frames: it has no decision to make, and Node and the browser cannot differ.
 
+mod alarm;
 mod call;
 mod config;
 mod driver;
 pub mod frame;
+mod keeper;
+mod lease;
 pub mod reply;
 mod session;
+mod txn;
+mod upstream;
+mod watch;
 mod work;
 
 pub use config::{ClientConfig, Target};

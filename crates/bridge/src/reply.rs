@@ -2,8 +2,12 @@
 //!
 //! `src/reply.ts` is the other side of this file.
 
+use std::time::Duration;
+
 use bytes::BufMut;
-use norikv_core::{ClusterView, Entry, Error, Field, Page, Stats, Status};
+use norikv_core::{
+    ClusterView, Entry, Error, EventKind, EventReason, Field, LeaseStatus, Page, Stats, Status, WatchBatch,
+};
 use serde_json::{Value, json};
 
 use crate::frame::Writer;
@@ -11,6 +15,9 @@ use crate::frame::Writer;
 /// Stands for the number of a call where an error is that of every call: JavaScript and the core did not
 /// understand each other, and the session is over.
 pub const EVERY_CALL: u32 = u32::MAX;
+
+/// Stands for the number of a call where batches are those of several watches, whose numbers follow.
+pub const SOME_WATCHES: u32 = u32::MAX - 1;
 
 /// Nothing more to say than that it is done.
 pub const DONE: u8 = 0;
@@ -34,6 +41,16 @@ pub const ENTRIES: u8 = 8;
 pub const PAGE: u8 = 9;
 /// JSON, for what is asked for seldom.
 pub const JSON: u8 = 10;
+/// What a transaction answered: whether it succeeded, its version, and the results of its ops.
+pub const TXN: u8 = 11;
+/// A lease: its id, and its time to live in milliseconds.
+pub const LEASE: u8 = 12;
+/// A lease's times in milliseconds, granted and left, and its keys.
+pub const LEASE_STATUS: u8 = 13;
+/// The version that a watch starts after.
+pub const WATCHING: u8 = 14;
+/// Batches of watches, which are named before them: the bytes cross once, however many watches they go to.
+pub const BATCHES: u8 = 15;
 
 const HAS_LEASE: u8 = 1;
 const HAS_EXPIRY: u8 = 2;
@@ -82,6 +99,49 @@ pub(crate) fn write_page(out: &mut Writer<impl BufMut>, page: &Page) {
         out.bytes(&entry.key);
         write_entry(out, entry);
     }
+}
+
+// Flags of events.
+const IS_DELETE: u8 = 1;
+const HAS_PREV_ENTRY: u8 = 2;
+const IS_EXPIRED: u8 = 4;
+const IS_OF_LEASE: u8 = 8;
+
+/// Writes a batch of a watch: its version and its events. Entries follow their keys; the one before has the key of
+/// the one after, which is not repeated.
+pub(crate) fn write_batch(out: &mut Writer<impl BufMut>, batch: &WatchBatch) {
+    out.version(batch.version);
+    out.u32(u32::try_from(batch.events.len()).unwrap_or(u32::MAX));
+    for event in &batch.events {
+        let kind = if event.kind == EventKind::Delete { IS_DELETE } else { 0 };
+        let reason = match event.reason {
+            EventReason::Write => 0,
+            EventReason::Expired => IS_EXPIRED,
+            EventReason::Lease => IS_OF_LEASE,
+        };
+        let prev = if event.prev_entry.is_some() { HAS_PREV_ENTRY } else { 0 };
+        out.u8(kind | reason | prev);
+        out.bytes(&event.entry.key);
+        write_entry(out, &event.entry);
+        if let Some(prev) = &event.prev_entry {
+            write_entry(out, prev);
+        }
+    }
+}
+
+/// Writes how long a lease has left, and its keys.
+pub(crate) fn write_lease_status(out: &mut Writer<impl BufMut>, status: &LeaseStatus) {
+    out.u64(millis(status.granted));
+    out.u64(millis(status.remaining));
+    out.u32(u32::try_from(status.keys.len()).unwrap_or(u32::MAX));
+    for key in &status.keys {
+        out.bytes(key);
+    }
+}
+
+/// A time in whole milliseconds, rounded down.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Writes an error with its fields, and the error that caused it.

@@ -7,11 +7,12 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, future};
 use norikv_core::{
-    ClusterView, Consistency, Entry, MaybeSend, MaybeSync, Metered, Namespaced, Result, Store, StoreRef,
+    ClusterView, Consistency, Entry, LeaseId, MaybeSend, MaybeSync, Metered, Namespaced, Result, Store,
+    StoreRef,
 };
 use tokio::sync::mpsc;
 
-use crate::{driver::Driver, reply};
+use crate::{driver::Driver, lease::Leases, reply};
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) type BoxFuture<T> = futures_util::future::BoxFuture<'static, T>;
@@ -43,6 +44,8 @@ pub struct Session {
 pub(crate) struct Shared {
     pub(crate) environment: Box<dyn Environment>,
     pub(crate) timeout: Duration,
+    /// The leases that are kept alive.
+    pub(crate) leases: Leases,
     store: OnceLock<StoreRef>,
     /// The opening of the store, begun by the first call that needs it. It belongs to no call: one that is
     /// cancelled leaves it to the next, since a store that is half open cannot be opened again.
@@ -54,6 +57,22 @@ type Opening = future::Shared<OpenStore>;
 impl Shared {
     fn opening(&self) -> MutexGuard<'_, Option<Opening>> {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn new(environment: Box<dyn Environment>, timeout: Duration) -> Self {
+        Self {
+            environment,
+            timeout,
+            leases: Leases::default(),
+            store: OnceLock::new(),
+            opening: Mutex::default(),
+        }
+    }
+
+    /// The part of the store under a prefix; the whole store, if that is empty.
+    pub(crate) async fn part(&self, prefix: Bytes) -> Result<StoreRef> {
+        let store = self.store().await?;
+        Ok(if prefix.is_empty() { store } else { Arc::new(Namespaced::new(store, prefix)?) })
     }
 
     /// The store, opened by the first call that needs it.
@@ -102,8 +121,7 @@ impl Session {
         timeout: Duration,
         deliver: Deliver,
     ) -> (Self, impl Future<Output = ()> + use<>) {
-        let shared =
-            Arc::new(Shared { environment, store: OnceLock::new(), opening: Mutex::default(), timeout });
+        let shared = Arc::new(Shared::new(environment, timeout));
         let (inbox, frames) = mpsc::unbounded_channel();
         let mut driver = Driver::new(shared.clone(), frames, deliver);
         (Self { shared, inbox }, poll_fn(move |cx| driver.poll(cx)))
@@ -131,6 +149,13 @@ impl Session {
             Ok(part) => part.get_now(key, consistency),
             Err(error) => Some(Err(error)),
         }
+    }
+
+    /// How long a lease that the client holds has left without a keep-alive: nothing if it is lost, `None` if the
+    /// client does not hold it. Asked in the call itself: a process that stood still finds out here first.
+    #[must_use]
+    pub fn lease_left(&self, id: LeaseId) -> Option<Duration> {
+        self.shared.leases.left(id)
     }
 
     /// What the client counted of its own work, as JSON.

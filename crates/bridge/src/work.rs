@@ -1,15 +1,29 @@
 //! What a call does, and what it has to say when it is done.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, future::select, stream::iter};
 use norikv_core::{
-    Call, ClusterView, CountResult, DeleteRangeResult, DeleteResult, Entry, Namespaced, Page, PutResult,
-    Result, Status, Store,
+    Call, ClusterView, CountResult, DeleteRangeResult, DeleteResult, Entry, Error, ErrorKind, Field,
+    FieldName, LeaseGranted, LeaseId, LeaseStatus, Namespaced, Page, PutResult, Result, Status, Steady,
+    Store, TxnOp, TxnResult,
 };
 use tokio::sync::watch;
 
-use crate::{call::Operation, frame::Writer, reply, session::Shared};
+use crate::{
+    call::Operation,
+    frame::Writer,
+    lease::REVOKED,
+    reply,
+    session::Shared,
+    txn::{asked_prev, write_txn},
+};
+
+/// How long the leases of a client that is closed are revoked for; what is left runs out by itself.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How many of them at a time.
+const FAREWELLS: usize = 64;
 
 /// What a finished call has to say.
 pub(crate) enum Reply {
@@ -24,6 +38,11 @@ pub(crate) enum Reply {
     Status(Box<Status>),
     /// A view, and where the next one comes from.
     Cluster(watch::Receiver<ClusterView>),
+    /// What a transaction answered, and which ops of its branch asked for the entry before.
+    Txn(TxnResult, Vec<bool>),
+    /// A lease, and when it was asked for.
+    Lease(LeaseGranted, Steady),
+    LeaseStatus(LeaseStatus),
 }
 
 /// Carries out a call.
@@ -34,14 +53,69 @@ pub(crate) async fn run(
     call: Call,
 ) -> Result<Reply> {
     if let Operation::Close = operation {
+        end_leases(&shared).await;
         shared.close().await?;
         return Ok(Reply::Done);
     }
-    let store = shared.store().await?;
-    if prefix.is_empty() {
-        return run_on(store.as_ref(), operation, call).await;
+    let leases = leases_of(&operation);
+    leases.iter().try_for_each(|id| shared.leases.check(*id))?;
+    if let Operation::LeaseRevoke(id) = operation {
+        // Not kept any more before it is not there any more.
+        shared.leases.lose(id, REVOKED);
     }
-    run_on(&Namespaced::new(store, prefix)?, operation, call).await
+    let result = match shared.store().await {
+        Ok(store) if prefix.is_empty() => run_on(store.as_ref(), operation, call).await,
+        Ok(store) => run_on(&Namespaced::new(store, prefix)?, operation, call).await,
+        Err(error) => Err(error),
+    };
+    result.map_err(|error| judged(&shared, &leases, error))
+}
+
+/// The leases that a call uses.
+fn leases_of(operation: &Operation) -> Vec<LeaseId> {
+    match operation {
+        Operation::Put(put) => put.lease.into_iter().collect(),
+        Operation::Txn(txn) => {
+            let lease = |op: &TxnOp| match op {
+                TxnOp::Put(put) => put.lease,
+                _ => None,
+            };
+            txn.then.iter().chain(&txn.otherwise).filter_map(lease).collect()
+        }
+        Operation::LeaseRevoke(id) => vec![*id],
+        Operation::LeaseTimeToLive(asked) => vec![asked.id],
+        _ => Vec::new(),
+    }
+}
+
+/// That the store does not have a lease that this session holds is the loss of it.
+fn judged(shared: &Shared, leases: &[LeaseId], error: Error) -> Error {
+    if error.kind() != ErrorKind::LeaseNotFound {
+        return error;
+    }
+    let named = match error.field(FieldName::Lease) {
+        Some(Field::Number(id)) => LeaseId::new(*id),
+        _ => None,
+    };
+    match (named, leases) {
+        (Some(id), _) => shared.leases.judge(id, error),
+        (None, [id]) => shared.leases.judge(*id, error),
+        _ => error,
+    }
+}
+
+/// Gives the session's leases back, as many as there is time for.
+async fn end_leases(shared: &Arc<Shared>) {
+    let ids = shared.leases.close();
+    if ids.is_empty() {
+        return;
+    }
+    let Ok(store) = shared.store().await else { return };
+    let revoked = iter(ids).for_each_concurrent(FAREWELLS, |id| {
+        let store = store.clone();
+        async move { drop(store.lease_revoke(id, Call::with_timeout(FAREWELL)).await) }
+    });
+    select(Box::pin(revoked), shared.environment.sleep(FAREWELL)).await;
 }
 
 async fn run_on(store: &dyn Store, operation: Operation, call: Call) -> Result<Reply> {
@@ -71,8 +145,30 @@ async fn run_on(store: &dyn Store, operation: Operation, call: Call) -> Result<R
             }
             None => Reply::Done,
         },
-        // Both are handled before a store is needed.
-        Operation::Close | Operation::Cancel => Reply::Done,
+        Operation::Txn(txn) => {
+            let (then, otherwise) = (asked_prev(&txn.then), asked_prev(&txn.otherwise));
+            let result = store.txn(txn, call).await?;
+            let asked = if result.succeeded { then } else { otherwise };
+            Reply::Txn(result, asked)
+        }
+        Operation::Lease(grant) => {
+            // The store counts from when it grants it, so that this never believes in it for longer.
+            let sent = Steady::now();
+            Reply::Lease(store.lease_grant(grant, call).await?, sent)
+        }
+        Operation::LeaseRevoke(id) => match store.lease_revoke(id, call).await {
+            Ok(_) => Reply::Done,
+            // It is gone, which is what was asked for.
+            Err(error) if error.kind() == ErrorKind::LeaseNotFound => Reply::Done,
+            Err(error) => return Err(error),
+        },
+        Operation::LeaseTimeToLive(asked) => Reply::LeaseStatus(store.lease_time_to_live(asked, call).await?),
+        Operation::Compact(version) => {
+            store.compact(version, call).await?;
+            Reply::Done
+        }
+        // These are handled before a store is needed.
+        Operation::Close | Operation::Cancel | Operation::Watch(..) | Operation::WatchMore(_) => Reply::Done,
     })
 }
 
@@ -126,6 +222,19 @@ pub(crate) fn write(out: &mut Writer, id: u32, result: &Result<Reply>) {
             out.u8(reply::JSON);
             let json = reply::cluster_to_json(&views.borrow()).to_string();
             out.bytes(json.as_bytes());
+        }
+        Ok(Reply::Txn(result, asked)) => {
+            out.u8(reply::TXN);
+            write_txn(out, result, asked);
+        }
+        Ok(Reply::Lease(granted, _)) => {
+            out.u8(reply::LEASE);
+            out.u64(granted.id.get());
+            out.u64(reply::millis(granted.ttl));
+        }
+        Ok(Reply::LeaseStatus(status)) => {
+            out.u8(reply::LEASE_STATUS);
+            reply::write_lease_status(out, status);
         }
     }
 }

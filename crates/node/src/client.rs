@@ -7,7 +7,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use napi::{
     Either, Env, Status,
-    bindgen_prelude::{Function, Uint8Array},
+    bindgen_prelude::{BigInt, Function, Uint8Array},
     threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
 };
 use napi_derive::napi;
@@ -16,7 +16,7 @@ use norikv_bridge::{
     frame::Writer,
     reply::{self, ENTRY},
 };
-use norikv_core::{Consistency, Error, Result};
+use norikv_core::{Consistency, Error, LeaseId, Result};
 
 use crate::{open::NodeEnvironment, runtime::Runtime};
 
@@ -122,7 +122,7 @@ pub fn destroy_client(id: u32) {
     CLIENTS.with_borrow_mut(|clients| clients.open.remove(&id));
 }
 
-/// Sends a frame of calls, and keeps Node alive until `release`.
+/// Sends a frame of calls, and keeps Node alive until `release`. An empty frame only does the latter.
 #[napi]
 pub fn submit(env: Env, id: u32, frame: &[u8]) {
     with_client(id, |client| {
@@ -131,7 +131,9 @@ pub fn submit(env: Env, id: u32, frame: &[u8]) {
             // holds. Its status says only that the environment is going down, when nothing is to be kept alive.
             let _ = unsafe { napi::sys::napi_ref_threadsafe_function(env.raw(), client.callback.raw()) };
         }
-        client.session.submit(Bytes::copy_from_slice(frame));
+        if !frame.is_empty() {
+            client.session.submit(Bytes::copy_from_slice(frame));
+        }
     });
 }
 
@@ -198,6 +200,21 @@ pub fn release(env: Env, id: u32) {
         }
     });
 }
+
+/// How long a lease of the client has left without a keep-alive, in milliseconds: 0 if it is lost, -1 if the client
+/// does not hold it.
+#[napi]
+pub fn lease_left(id: u32, lease: BigInt) -> f64 {
+    let (negative, lease, exact) = lease.get_u64();
+    if negative || !exact {
+        return UNKNOWN;
+    }
+    let left = LeaseId::new(lease)
+        .and_then(|lease| with_client(id, |client| client.session.lease_left(lease)).flatten());
+    left.map_or(UNKNOWN, |left| left.as_secs_f64() * 1e3)
+}
+
+const UNKNOWN: f64 = -1.0;
 
 /// What the client counted of its own work, as JSON.
 #[napi]
