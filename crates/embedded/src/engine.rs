@@ -98,7 +98,7 @@ pub(crate) trait Engine: Send + Sync {
     /// Puts everything committed on disk.
     fn sync(&self) -> Result<()>;
 
-    /// Rows of history at or below the floor are not needed any more. Answers whether the engine sees to
+    /// Rows of history below the floor are not needed any more. Answers whether the engine sees to
     /// their removal; otherwise the store removes them itself.
     fn forget_history(&self, floor: u64) -> bool;
 

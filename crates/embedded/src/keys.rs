@@ -3,7 +3,9 @@
 //! | tag | then | value |
 //! |---|---|---|
 //! | `d` | time u64, kind u8, key | nothing: a deadline |
+//! | `g` | lease u64 | the lease's time to live (`lease.rs`) |
 //! | `i` | idempotency key | the outcome of a write (`idempotency.rs`) |
+//! | `k` | lease u64, key | nothing: the key may belong to the lease; its record says whether it does |
 //! | `l` | first revision u64, part u32 | changes in the order of their revisions (`log.rs`) |
 //! | `m` | name | a setting of the store itself (`meta.rs`) |
 //! | `u` | escaped key, revision u64 | the record that the revision replaced |
@@ -11,9 +13,12 @@
 //! Numbers are big-endian, so that they sort.
 
 use bytes::Bytes;
+use norikv_core::LeaseId;
 
 pub(crate) const DEADLINE: u8 = b'd';
+pub(crate) const LEASE: u8 = b'g';
 pub(crate) const IDEMPOTENCY: u8 = b'i';
+pub(crate) const LEASE_KEY: u8 = b'k';
 pub(crate) const LOG: u8 = b'l';
 pub(crate) const META: u8 = b'm';
 pub(crate) const UNDO: u8 = b'u';
@@ -126,6 +131,35 @@ pub(crate) fn idempotency(key: &[u8]) -> Bytes {
     [&[IDEMPOTENCY], key].concat().into()
 }
 
+/// The row of a lease.
+pub(crate) fn lease(id: LeaseId) -> Bytes {
+    [&[LEASE][..], &id.get().to_be_bytes()].concat().into()
+}
+
+/// The lease of its row.
+pub(crate) fn parse_lease(row: &[u8]) -> Option<LeaseId> {
+    let id = row.strip_prefix(&[LEASE])?.try_into().ok()?;
+    LeaseId::new(u64::from_be_bytes(id))
+}
+
+/// The row of a lease's key; before all of them, for no key.
+pub(crate) fn lease_key(id: LeaseId, key: &[u8]) -> Bytes {
+    [&[LEASE_KEY][..], &id.get().to_be_bytes(), key].concat().into()
+}
+
+/// A bound of the rows of a lease's keys: after every one of them.
+pub(crate) fn lease_keys_end(id: LeaseId) -> Bytes {
+    match LeaseId::new(id.get().wrapping_add(1)) {
+        Some(next) => lease_key(next, b""),
+        None => Bytes::from_static(&[LEASE_KEY + 1]),
+    }
+}
+
+/// The key of a row of a lease's key.
+pub(crate) fn parse_lease_key(row: &[u8]) -> Option<&[u8]> {
+    row.strip_prefix(&[LEASE_KEY])?.split_first_chunk::<8>().map(|(_, key)| key)
+}
+
 /// The row of a setting.
 pub(crate) fn meta(name: &str) -> Vec<u8> {
     [&[META], name.as_bytes()].concat()
@@ -151,6 +185,18 @@ mod tests {
                 prop_assert!(undo(&a, at.0) < undo_before(&b));
             } else {
                 prop_assert!(undo_before(&b) < undo(&a, at.0));
+            }
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_lease_lie_between_its_bounds_and_lead_back() {
+        for id in [1, 255, 256, u64::MAX].map(|id| LeaseId::new(id).unwrap()) {
+            assert_eq!(parse_lease(&lease(id)), Some(id));
+            for key in [&b"\0"[..], b"k", b"\xff\xff"] {
+                let row = lease_key(id, key);
+                assert!(row > lease_key(id, b"") && row < lease_keys_end(id));
+                assert_eq!(parse_lease_key(&row), Some(key));
             }
         }
     }

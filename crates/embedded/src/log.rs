@@ -23,6 +23,8 @@ pub(crate) enum Change {
     Delete,
     /// Its time to live ran out.
     Expire,
+    /// Its lease ended.
+    LeaseEnd,
 }
 
 impl Change {
@@ -31,6 +33,7 @@ impl Change {
             Self::Put => 0,
             Self::Delete => 1,
             Self::Expire => 2,
+            Self::LeaseEnd => 3,
         }
     }
 
@@ -39,6 +42,7 @@ impl Change {
             0 => Some(Self::Put),
             1 => Some(Self::Delete),
             2 => Some(Self::Expire),
+            3 => Some(Self::LeaseEnd),
             _ => None,
         }
     }

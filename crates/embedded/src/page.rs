@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The most bytes of keys and values in a page, if it has more than one entry.
-const PAGE_BYTES: usize = 1024 * 1024;
+pub(crate) const PAGE_BYTES: usize = 1024 * 1024;
 
 /// The most keys that are asked for at once.
 pub(crate) const MANY_KEYS: usize = 10_000;

@@ -3,6 +3,8 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
+use norikv_core::{Delete, Put, Txn, TxnOp};
+
 use crate::hash;
 
 const COUNTERS: usize = 16_384;
@@ -22,7 +24,14 @@ struct Counters {
 /// Counts a write for as long as it lives.
 pub(crate) struct Pending {
     counters: Arc<Counters>,
-    at: Option<usize>,
+    at: At,
+}
+
+/// Which counters a write counts in.
+enum At {
+    Key(usize),
+    Keys(Box<[usize]>),
+    Range,
 }
 
 impl PendingWrites {
@@ -33,35 +42,62 @@ impl PendingWrites {
 
     /// A write to one key begins.
     pub(crate) fn key(&self, key: &[u8]) -> Pending {
-        self.begin(Some(hash::of(key) as usize % COUNTERS))
+        self.begin(At::Key(counter_of(hash::of(key))))
+    }
+
+    /// A transaction begins; `None` if it writes nothing.
+    pub(crate) fn txn(&self, txn: &Txn) -> Option<Pending> {
+        let mut keys = Vec::new();
+        for op in txn.then.iter().chain(&txn.otherwise) {
+            match op {
+                TxnOp::Put(Put { key, .. }) | TxnOp::Delete(Delete { key, .. }) => {
+                    keys.push(counter_of(hash::of(key)));
+                }
+                TxnOp::DeleteRange(_) => return Some(self.range()),
+                TxnOp::Get(_) | TxnOp::Scan(_) => {}
+            }
+        }
+        (!keys.is_empty()).then(|| self.begin(At::Keys(keys.into())))
     }
 
     /// A write to keys that are not known yet begins.
     pub(crate) fn range(&self) -> Pending {
-        self.begin(None)
+        self.begin(At::Range)
     }
 
-    fn begin(&self, at: Option<usize>) -> Pending {
-        self.0.counter(at).fetch_add(1, Ordering::AcqRel);
+    fn begin(&self, at: At) -> Pending {
+        self.0.each(&at, |counter| {
+            counter.fetch_add(1, Ordering::AcqRel);
+        });
         Pending { counters: Arc::clone(&self.0), at }
     }
 
     /// Whether a write to the key with this hash may be under way.
     pub(crate) fn has(&self, hash: u64) -> bool {
-        self.0.counter(Some(hash as usize % COUNTERS)).load(Ordering::Acquire) != 0
+        self.0.keys[counter_of(hash)].load(Ordering::Acquire) != 0
             || self.0.ranges.load(Ordering::Acquire) != 0
     }
 }
 
+fn counter_of(hash: u64) -> usize {
+    hash as usize % COUNTERS
+}
+
 impl Counters {
-    fn counter(&self, at: Option<usize>) -> &AtomicU32 {
-        at.map_or(&self.ranges, |at| &self.keys[at])
+    fn each(&self, at: &At, mut call: impl FnMut(&AtomicU32)) {
+        match at {
+            At::Key(at) => call(&self.keys[*at]),
+            At::Keys(keys) => keys.iter().for_each(|at| call(&self.keys[*at])),
+            At::Range => call(&self.ranges),
+        }
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.counters.counter(self.at).fetch_sub(1, Ordering::AcqRel);
+        self.counters.each(&self.at, |counter| {
+            counter.fetch_sub(1, Ordering::AcqRel);
+        });
     }
 }
 

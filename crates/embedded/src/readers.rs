@@ -16,7 +16,7 @@ const THREADS: usize = 4;
 type Read = Box<dyn FnOnce(&Shared) + Send>;
 
 /// Threads that wait for the disk, so that no task has to. They start when they are needed first.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Readers(Arc<Pool>);
 
 #[derive(Default)]

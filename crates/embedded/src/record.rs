@@ -33,6 +33,11 @@ impl Record {
         Self { index, create_index, generation, expires_at, lease: None, value_at: 0 }
     }
 
+    /// The same with a lease.
+    pub(crate) fn with_lease(self, lease: Option<LeaseId>) -> Self {
+        Self { lease, ..self }
+    }
+
     /// The record with its value, then the key: what is stored is the bytes without the key, what is kept in
     /// memory all of it. Nothing of the request's own buffer is kept: it may be a slice of a large message.
     pub(crate) fn encode(&self, value: &[u8], key: &[u8]) -> Bytes {
@@ -77,6 +82,12 @@ impl Record {
                 format!("a stored record of {length} bytes cannot be read; restore the store from a backup"),
             )
         })
+    }
+
+    /// The record as its bytes tell it: it knows where its value begins.
+    pub(crate) fn stored(&self) -> Self {
+        let numbers = usize::from(self.expires_at.is_some()) + usize::from(self.lease.is_some());
+        Self { value_at: HEADER + 8 * numbers, ..*self }
     }
 
     /// Whether it has expired at that time.

@@ -13,6 +13,8 @@ use crate::{
     done::{Done, DoneOnDrop},
     engine::{Engine, Synced, Table},
     hash,
+    hub::Hub,
+    lease::Leases,
     meta::Meta,
     queue::Queue,
     read,
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) rows: Rows,
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Clock,
+    pub(crate) leases: Leases,
+    pub(crate) hub: Arc<Hub>,
     /// The newest revision that readers may see: what is committed, and on disk where that was asked for.
     published: AtomicU64,
     /// The newest revision that the writer has begun to commit.
@@ -49,10 +53,12 @@ impl Shared {
         settings: Settings,
         meta: Meta,
         done: &Done,
-    ) -> Self {
+    ) -> Result<Self> {
         let rows = if engine.in_memory() { None } else { Some(settings.cache_bytes / 16 * 15) };
-        Self {
+        Ok(Self {
             term: meta.term,
+            leases: Leases::load(&*engine)?,
+            hub: Arc::new(Hub::new(meta.revision)),
             rows: Rows::new(rows),
             queue: Arc::new(Queue::new(settings.queue_writes, settings.queue_bytes)),
             clock: Clock::starting_at_least(meta.time),
@@ -64,7 +70,7 @@ impl Shared {
             directory,
             settings,
             _done: done.on_drop(),
-        }
+        })
     }
 
     /// Notes that everything up to a revision is on disk, and looks how much that is now and then.

@@ -1,16 +1,20 @@
-use std::ops::{Bound, ControlFlow};
+use std::{
+    collections,
+    ops::{Bound, ControlFlow},
+};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 use norikv_core::{
-    Delete, DeleteRange, DeleteRangeResult, DeleteResult, Error, Order, Precondition, Put, PutResult, Result,
-    Ttl, Version,
+    Delete, DeleteRange, DeleteRangeResult, DeleteResult, Entry, Error, KeyRange, LeaseId, Order,
+    Precondition, Put, PutResult, Result, Ttl, Version,
 };
 
 use crate::{
     clock::millis,
     engine::{Cell, Engine, Op, Table},
     hash::{self, Xxh3Build},
+    hub::Changed,
     idempotency::Outcome,
     keys::{self, DeadlineKind},
     log::{Change, LogWriter},
@@ -33,7 +37,30 @@ pub(crate) struct Group<'a> {
     log: LogWriter,
     /// The first deadline that the group set.
     deadline: Option<u64>,
+    /// The changes for those who watch; `None` if nobody did when the group began.
+    changes: Option<Vec<Changed>>,
+    pub(crate) leases: StagedLeases,
 }
+
+/// What a group does to leases.
+#[derive(Default)]
+pub(crate) struct StagedLeases {
+    /// Those that it grants.
+    pub(crate) granted: collections::HashMap<LeaseId, Ttl>,
+    /// Those that it ends.
+    pub(crate) ended: collections::HashSet<LeaseId>,
+    /// Keys that it puts with a lease, before they are in the engine.
+    pub(crate) keys: collections::HashMap<LeaseId, Vec<Bytes>>,
+}
+
+/// What becomes of a key.
+pub(crate) enum Fate {
+    Put { record: Record, value: Bytes },
+    Gone(Change),
+}
+
+/// A record as it is stored, and its bytes.
+pub(crate) type Found = Option<(Record, Bytes)>;
 
 /// A group that is ready to be committed.
 pub(crate) struct Staged {
@@ -48,11 +75,15 @@ pub(crate) struct Staged {
     pub(crate) entries: HashMap<Bytes, Option<Bytes>, Xxh3Build>,
     /// The first deadline that it set.
     pub(crate) deadline: Option<u64>,
+    /// Its changes for those who watch, if they were asked for.
+    pub(crate) changes: Option<Vec<Changed>>,
+    pub(crate) leases: StagedLeases,
 }
 
 impl<'a> Group<'a> {
     pub(crate) fn new(shared: &'a Shared, revision: u64) -> Self {
         let now = shared.clock.now();
+        let changes = shared.hub.is_watched().then(Vec::new);
         Self {
             shared,
             now,
@@ -62,6 +93,8 @@ impl<'a> Group<'a> {
             undo: Vec::new(),
             log: LogWriter::new(now),
             deadline: None,
+            changes,
+            leases: StagedLeases::default(),
         }
     }
 
@@ -74,23 +107,26 @@ impl<'a> Group<'a> {
         self.revision
     }
 
-    fn version(&self, index: u64) -> Version {
+    pub(crate) fn shared(&self) -> &'a Shared {
+        self.shared
+    }
+
+    pub(crate) fn version(&self, index: u64) -> Version {
         Version::new(self.shared.term, index)
     }
 
     /// The newest record of a key. One that has expired is deleted first, in a revision of its own.
-    fn touch(&mut self, key: &[u8]) -> Result<Option<(Record, Bytes)>> {
-        let Some((record, bytes)) = self.stored(key)? else { return Ok(None) };
-        if record.expired(self.now) {
-            self.revision += 1;
-            let key = Bytes::copy_from_slice(key);
-            self.remove(key, &record, bytes, Change::Expire);
-            return Ok(None);
+    pub(crate) fn touch(&mut self, key: &[u8]) -> Result<Found> {
+        let found = self.stored(key)?;
+        if !found.as_ref().is_some_and(|(record, _)| record.expired(self.now)) {
+            return Ok(found);
         }
-        Ok(Some((record, bytes)))
+        self.revision += 1;
+        self.make(key, found, Fate::Gone(Change::Expire));
+        Ok(None)
     }
 
-    fn stored(&self, key: &[u8]) -> Result<Option<(Record, Bytes)>> {
+    pub(crate) fn stored(&self, key: &[u8]) -> Result<Found> {
         let bytes = match self.entries.get(key) {
             Some(bytes) => bytes.as_ref().map(|bytes| bytes.slice(..bytes.len() - key.len())),
             None => match self.shared.rows.get(hash::of(key), key) {
@@ -104,11 +140,46 @@ impl<'a> Group<'a> {
         Ok(Some((Record::decode(&bytes)?, bytes)))
     }
 
-    /// Deletes a key at the group's current revision.
-    fn remove(&mut self, key: Bytes, record: &Record, bytes: Bytes, change: Change) {
-        self.keep(&key, record, bytes);
-        self.log.add(self.revision, change, &key);
-        self.entries.insert(key, None);
+    /// Makes a change at the group's current revision. Nothing about it can fail.
+    pub(crate) fn make(&mut self, key: &[u8], found: Found, fate: Fate) {
+        if let Some((old, bytes)) = &found {
+            self.keep(key, old, bytes.clone());
+        }
+        let (change, new) = match fate {
+            Fate::Gone(change) => (change, None),
+            Fate::Put { record, value } => {
+                if let Some(at) = record.expires_at {
+                    self.set_deadline(at, DeadlineKind::Entry, key);
+                }
+                if let Some(lease) = record.lease {
+                    self.rows.insert(keys::lease_key(lease, key), Some(Bytes::new()));
+                    self.leases.keys.entry(lease).or_default().push(Bytes::copy_from_slice(key));
+                }
+                (Change::Put, Some((record, record.encode(&value, key))))
+            }
+        };
+        self.log.add(self.revision, change, key);
+        if self.changes.is_some() {
+            self.note(key, change, new.as_ref(), found);
+        }
+        let stored = new.map(|(_, bytes)| bytes);
+        match self.entries.get_mut(key) {
+            Some(entry) => *entry = stored,
+            None => drop(self.entries.insert(Bytes::copy_from_slice(key), stored)),
+        }
+    }
+
+    /// Notes a change for those who watch.
+    fn note(&mut self, key: &[u8], change: Change, new: Option<&(Record, Bytes)>, found: Found) {
+        let Some(changes) = &mut self.changes else { return };
+        let key = Bytes::copy_from_slice(key);
+        let term = self.shared.term;
+        let entry = new.map(|(record, bytes)| {
+            let record = record.stored();
+            record.entry(key.clone(), record.value_within(bytes, bytes.len() - key.len()), term)
+        });
+        let prev_entry = found.map(|(record, bytes)| record.entry(key.clone(), record.value(&bytes), term));
+        changes.push(Changed { revision: self.revision, change, key, entry, prev_entry });
     }
 
     /// Keeps the record that the current revision replaces, for readers of older ones.
@@ -118,6 +189,9 @@ impl<'a> Group<'a> {
         if let Some(at) = record.expires_at {
             self.rows.insert(keys::deadline(at, DeadlineKind::Entry, key), None);
         }
+        if let Some(lease) = record.lease {
+            self.rows.insert(keys::lease_key(lease, key), None);
+        }
     }
 
     fn set_deadline(&mut self, at: u64, kind: DeadlineKind, key: &[u8]) {
@@ -126,7 +200,11 @@ impl<'a> Group<'a> {
     }
 
     /// What a write with this idempotency key answered, if it happened.
-    fn recorded(&self, key: Option<&str>, fingerprint: impl FnOnce() -> u128) -> Result<Option<Outcome>> {
+    pub(crate) fn recorded(
+        &self,
+        key: Option<&str>,
+        fingerprint: impl FnOnce() -> u128,
+    ) -> Result<Option<Outcome>> {
         let Some(key) = key else { return Ok(None) };
         let row = keys::idempotency(key.as_bytes());
         let bytes = match self.rows.get(&row) {
@@ -142,7 +220,7 @@ impl<'a> Group<'a> {
         Ok(Some(outcome))
     }
 
-    fn record(&mut self, key: Option<&str>, fingerprint: impl FnOnce() -> u128, deleted: bool) {
+    pub(crate) fn record(&mut self, key: Option<&str>, fingerprint: impl FnOnce() -> u128, deleted: bool) {
         let Some(key) = key else { return };
         let expires_at = self.now.saturating_add(millis(self.shared.settings.idempotency_window));
         let version = self.version(self.revision);
@@ -151,7 +229,12 @@ impl<'a> Group<'a> {
         self.set_deadline(expires_at, DeadlineKind::Idempotency, key.as_bytes());
     }
 
-    fn check(&self, key: &Bytes, precondition: Precondition, found: Option<&Record>) -> Result<()> {
+    pub(crate) fn check(
+        &self,
+        key: &Bytes,
+        precondition: Precondition,
+        found: Option<&Record>,
+    ) -> Result<()> {
         let actual = found.map(|record| self.version(record.index));
         match precondition {
             Precondition::Version(expected) if actual != Some(expected) => {
@@ -168,32 +251,33 @@ impl<'a> Group<'a> {
             return Ok(PutResult { version: outcome.version, prev_entry: None });
         }
         let found = self.touch(&put.key)?;
-        self.check(&put.key, put.precondition, found.as_ref().map(|(record, _)| record))?;
-        let prev_entry = found.as_ref().filter(|_| put.prev_entry).map(|(record, bytes)| {
-            let key = Bytes::copy_from_slice(&put.key);
-            record.entry(key, record.value(bytes), self.shared.term)
-        });
-
+        self.check_put(put, found.as_ref())?;
+        let prev_entry = self.prev_entry(put, found.as_ref());
         self.revision += 1;
-        let expires_at = put.ttl.map(|ttl: Ttl| self.now.saturating_add(ttl.as_millis()));
-        let record = match &found {
-            Some((old, _)) => Record::new(self.revision, old.create_index, old.generation + 1, expires_at),
-            None => Record::new(self.revision, self.revision, 1, expires_at),
-        };
-        if let Some((old, bytes)) = found {
-            self.keep(&put.key, &old, bytes);
-        }
-        if let Some(at) = expires_at {
-            self.set_deadline(at, DeadlineKind::Entry, &put.key);
-        }
-        self.log.add(self.revision, Change::Put, &put.key);
-        let bytes = record.encode(&put.value, &put.key);
-        match self.entries.get_mut(&*put.key) {
-            Some(entry) => *entry = Some(bytes),
-            None => drop(self.entries.insert(Bytes::copy_from_slice(&put.key), Some(bytes))),
-        }
+        let record = self.record_of(put, found.as_ref(), self.revision);
+        self.make(&put.key, found, Fate::Put { record, value: put.value.clone() });
         self.record(idempotency_key, || put.fingerprint(), true);
         Ok(PutResult { version: self.version(self.revision), prev_entry })
+    }
+
+    /// Refuses a put whose condition does not hold, or whose lease is not there.
+    pub(crate) fn check_put(&self, put: &Put, found: Option<&(Record, Bytes)>) -> Result<()> {
+        self.check(&put.key, put.precondition, found.map(|(record, _)| record))?;
+        put.lease.map_or(Ok(()), |lease| self.check_lease(lease))
+    }
+
+    /// What a put answers of the entry before it.
+    pub(crate) fn prev_entry(&self, put: &Put, found: Option<&(Record, Bytes)>) -> Option<Entry> {
+        let (record, bytes) = found.filter(|_| put.prev_entry)?;
+        Some(record.entry(Bytes::copy_from_slice(&put.key), record.value(bytes), self.shared.term))
+    }
+
+    /// The record that a put makes at a revision.
+    pub(crate) fn record_of(&self, put: &Put, found: Option<&(Record, Bytes)>, revision: u64) -> Record {
+        let expires_at = put.ttl.map(|ttl: Ttl| self.now.saturating_add(ttl.as_millis()));
+        let (create_index, generation) =
+            found.map_or((revision, 1), |(old, _)| (old.create_index, old.generation + 1));
+        Record::new(revision, create_index, generation, expires_at).with_lease(put.lease)
     }
 
     pub(crate) fn delete(&mut self, delete: &Delete) -> Result<DeleteResult> {
@@ -204,45 +288,61 @@ impl<'a> Group<'a> {
         let found = self.touch(&delete.key)?;
         self.check(&delete.key, delete.precondition(), found.as_ref().map(|(record, _)| record))?;
         let deleted = found.is_some();
-        if let Some((record, bytes)) = found {
+        if deleted {
             self.revision += 1;
-            self.remove(Bytes::copy_from_slice(&delete.key), &record, bytes, Change::Delete);
+            self.make(&delete.key, found, Fate::Gone(Change::Delete));
         }
         self.record(idempotency_key, || delete.fingerprint(), deleted);
         Ok(DeleteResult { deleted, version: self.version(self.revision) })
     }
 
     pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> Result<DeleteRangeResult> {
+        // What has expired goes first: every expiry has its revision, and the delete has one for all the rest.
+        let found = self.touch_range(&delete.range)?;
+        let deleted = found.len() as u64;
+        if deleted > 0 {
+            self.revision += 1;
+            for (key, record) in found {
+                self.make(&key, Some(record), Fate::Gone(Change::Delete));
+            }
+        }
+        Ok(DeleteRangeResult { deleted, version: self.version(self.revision) })
+    }
+
+    /// The records of a range, in the order of their keys. Those that have expired are deleted first.
+    pub(crate) fn touch_range(&mut self, range: &KeyRange) -> Result<Vec<(Bytes, (Record, Bytes))>> {
         let mut keys = Vec::new();
         let entries = &self.entries;
-        if !delete.range.is_empty() {
-            let bounds = delete.range.bounds();
-            self.shared.engine.scan(Table::Entries, bounds, Order::Ascending, &mut |key: Cell<'_>, _| {
+        if !range.is_empty() {
+            self.shared.engine.scan(Table::Entries, range.bounds(), Order::Ascending, &mut |key, _| {
                 if !entries.contains_key(&*key) {
                     keys.push(key.to_bytes());
                 }
                 ControlFlow::Continue(())
             })?;
         }
-        let staged = entries.iter().filter(|(key, record)| record.is_some() && delete.range.contains(key));
+        let staged = entries.iter().filter(|(key, record)| record.is_some() && range.contains(key));
         keys.extend(staged.map(|(key, _)| key.clone()));
         keys.sort_unstable();
-
-        // What has expired goes first: every expiry has its revision, and the delete has one for all the rest.
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            if let Some((record, bytes)) = self.touch(&key)? {
-                found.push((key, record, bytes));
+            if let Some(record) = self.touch(&key)? {
+                found.push((key, record));
             }
         }
-        let deleted = found.len() as u64;
-        if deleted > 0 {
-            self.revision += 1;
-            for (key, record, bytes) in found {
-                self.remove(key, &record, bytes, Change::Delete);
-            }
-        }
-        Ok(DeleteRangeResult { deleted, version: self.version(self.revision) })
+        Ok(found)
+    }
+
+    /// The keys that the group changed, with their records as it left them.
+    pub(crate) fn staged(&self) -> impl Iterator<Item = (&Bytes, Option<Bytes>)> {
+        self.entries
+            .iter()
+            .map(|(key, record)| (key, record.as_ref().map(|bytes| bytes.slice(..bytes.len() - key.len()))))
+    }
+
+    /// The next change has a revision of its own.
+    pub(crate) fn advance(&mut self) {
+        self.revision += 1;
     }
 
     /// Carries out what was due by now, up to a number of deadlines. Answers whether that was all.
@@ -288,7 +388,7 @@ impl<'a> Group<'a> {
 
     /// The group as one batch.
     pub(crate) fn finish(self) -> Staged {
-        let Self { now, revision, entries, rows, undo: mut batch, log, deadline, .. } = self;
+        let Self { now, revision, entries, rows, undo: mut batch, log, deadline, changes, leases, .. } = self;
         let log = log.finish();
         batch.reserve(log.len() + rows.len() + entries.len());
         // Sorted rows go into an ordered map along paths that are still in the processor's cache. Undo rows of
@@ -306,6 +406,6 @@ impl<'a> Group<'a> {
             let value = value.as_ref().map(|bytes| bytes.slice(..bytes.len() - key.len()));
             batch.push(Op { table: Table::Entries, key: key.clone(), value });
         }
-        Staged { revision, time: now, batch, entries, deadline }
+        Staged { revision, time: now, batch, entries, deadline, changes, leases }
     }
 }

@@ -8,8 +8,9 @@ use std::{
 use async_trait::async_trait;
 use norikv_core::{
     Call, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Durability,
-    Entry, Error, ErrorKind, Feature, Get, GetMany, Limits, Page, Put, PutResult, Result, Scan, Sizes,
-    Status, Store, check_key,
+    Entry, Error, ErrorKind, Feature, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus,
+    LeaseTimeToLive, Limits, MAX_KEEP_ALIVES, Page, Put, PutResult, Result, Scan, Sizes, Status, Store, Txn,
+    TxnResult, Version, Watch, Watching, check_key,
 };
 use tokio::sync::oneshot;
 
@@ -20,6 +21,7 @@ use crate::{
     engine::{Engine, FjallEngine, MemoryEngine, Synced, io_error},
     hash,
     job::{Job, Reply, Work},
+    lease,
     meta::Meta,
     page,
     pending::{Pending, PendingWrites},
@@ -27,6 +29,7 @@ use crate::{
     read::Wanted,
     readers::Readers,
     shared::Shared,
+    watch::{Batches, Wish},
     writer::Writer,
 };
 
@@ -126,7 +129,7 @@ impl EmbeddedStore {
     ) -> Result<Self> {
         let done = Done::default();
         let limits = Limits { max_value_bytes: settings.max_value_bytes, ..Limits::default() };
-        let shared = Arc::new(Shared::new(engine, directory, settings, meta, &done));
+        let shared = Arc::new(Shared::new(engine, directory, settings, meta, &done)?);
         let writer = Writer::new(Arc::clone(&shared))?;
         thread::Builder::new().name("norikv-write".into()).spawn(move || writer.run()).map_err(|error| {
             let message = "no thread for the store's writer; the process has too many";
@@ -180,13 +183,7 @@ impl EmbeddedStore {
         if !keys.any(|hash| self.pending.has(hash)) {
             return Ok(None);
         }
-        self.write(None, Work::Barrier).await.map(Some)
-    }
-
-    /// Forgets the history before a revision.
-    #[allow(dead_code)] // For `compact(version)`, which joins the trait later.
-    pub(crate) async fn compact(&self, to: u64) -> Result<()> {
-        self.write(None, |reply| Work::Compact(to, reply)).await
+        self.write(None, |reply| Work::Barrier((), reply)).await.map(Some)
     }
 }
 
@@ -273,14 +270,80 @@ impl Store for EmbeddedStore {
         self.read(|_| false, move |shared, wanted| page::count(shared, &request, wanted)).await
     }
 
+    async fn txn(&self, request: Txn, _call: Call) -> Result<TxnResult> {
+        request.check(self.limits.max_value_bytes)?;
+        let pending = self.pending.txn(&request);
+        self.write(pending, |reply| Work::Txn(Box::new(request), reply)).await
+    }
+
+    async fn lease_grant(&self, request: LeaseGrant, _call: Call) -> Result<LeaseGranted> {
+        self.write(None, |reply| Work::Grant(request, reply)).await
+    }
+
+    async fn lease_keep_alive(&self, ids: Vec<LeaseId>, _call: Call) -> Result<Vec<Option<Duration>>> {
+        if ids.len() > MAX_KEEP_ALIVES {
+            return Err(Error::invalid_argument(format!(
+                "{} leases are to be kept alive at once; the most is {MAX_KEEP_ALIVES}",
+                ids.len()
+            )));
+        }
+        Ok(self.shared()?.leases.keep_alive(&ids))
+    }
+
+    async fn lease_revoke(&self, id: LeaseId, _call: Call) -> Result<Version> {
+        self.write(Some(self.pending.range()), |reply| Work::Revoke(id, reply)).await
+    }
+
+    async fn lease_time_to_live(&self, request: LeaseTimeToLive, _call: Call) -> Result<LeaseStatus> {
+        let id = request.id;
+        let left = || self.shared()?.leases.left(id).ok_or_else(|| Error::lease_not_found(id));
+        left()?;
+        let keys = if request.keys {
+            self.read(Shared::reads_at_once, move |shared, _| lease::keys_of(shared, id)).await?
+        } else {
+            Vec::new()
+        };
+        let left = left()?;
+        Ok(LeaseStatus { id, granted: left.granted, remaining: left.remaining, keys })
+    }
+
+    async fn leases(&self, _call: Call) -> Result<Vec<LeaseId>> {
+        Ok(self.shared()?.leases.ids())
+    }
+
+    async fn watch(&self, request: Watch, _call: Call) -> Result<Watching> {
+        request.range.check()?;
+        let shared = self.shared()?;
+        let published = shared.published();
+        let next = match request.from {
+            None => published + 1,
+            // What comes next is not the future.
+            Some(from) if from == shared.version(published + 1) => from.index,
+            Some(from) => shared.revision_of(from)?,
+        };
+        let start = shared.version(next - 1);
+        let id = shared.hub.add(request.range.clone(), next, published, request.progress);
+        let wish = Wish { watch: request, term: shared.term };
+        let (hub, weak) = (Arc::clone(&shared.hub), Arc::downgrade(&shared));
+        let batches = Batches::new(hub, id, weak, self.readers.clone(), wish);
+        Ok(Watching { start, batches: Box::pin(batches) })
+    }
+
+    async fn compact(&self, version: Version, _call: Call) -> Result<()> {
+        let shared = self.shared()?;
+        let to = shared.revision_of(version)?;
+        drop(shared);
+        self.write(None, |reply| Work::Compact(to, reply)).await
+    }
+
     async fn status(&self, _call: Call) -> Result<Status> {
         let limits = self.limits;
-        let features = [Feature::Range, Feature::DeleteRange, Feature::IfNotExists, Feature::History];
+        let features = Feature::ALL.iter().filter(|feature| **feature != Feature::Batch);
         let read = move |shared: &Shared, _: Wanted<'_>| {
             let in_memory = shared.engine.in_memory();
             Ok(Status {
                 store: if in_memory { "memory" } else { "file" }.to_owned(),
-                features: features.iter().map(|feature| feature.as_str().to_owned()).collect(),
+                features: features.clone().map(|feature| feature.as_str().to_owned()).collect(),
                 limits,
                 version: shared.version(shared.published()),
                 sizes: Sizes {
@@ -305,6 +368,9 @@ impl EmbeddedStore {
     /// Lets the writer and the readers finish what waits, and no more.
     fn end(&self) {
         let shared = self.shared.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(shared) = &shared {
+            shared.hub.close();
+        }
         self.queue.close();
         self.readers.close();
         drop(shared);

@@ -6,6 +6,7 @@ use crate::{
     clock::Clock,
     engine::{Cell, Engine, Table},
     keys,
+    lease::Leases,
     stage::Group,
 };
 
@@ -23,9 +24,12 @@ impl Sweeper {
         Ok(Self { next: first_deadline(engine, 0)?, stopped: false })
     }
 
-    /// How long until the next deadline; `None` if there is none.
-    pub(crate) fn due_in(&self, clock: &Clock) -> Option<Duration> {
-        self.next.map(|at| clock.until(at))
+    /// How long until the next deadline, or the end of a lease; `None` if there is none.
+    pub(crate) fn due_in(&self, clock: &Clock, leases: &Leases) -> Option<Duration> {
+        if self.stopped {
+            return None;
+        }
+        [self.next.map(|at| clock.until(at)), leases.due_in()].into_iter().flatten().min()
     }
 
     /// A deadline was set.
@@ -37,6 +41,16 @@ impl Sweeper {
 
     /// Adds to the group what is due.
     pub(crate) fn sweep(&mut self, group: &mut Group<'_>) {
+        self.sweep_entries(group);
+        if !self.stopped
+            && let Err(error) = group.sweep_leases(MOST)
+        {
+            tracing::error!(%error, "leases that ran out could not be ended; no more are tried");
+            self.stop();
+        }
+    }
+
+    fn sweep_entries(&mut self, group: &mut Group<'_>) {
         if self.next.is_none_or(|at| at > group.now()) {
             return;
         }

@@ -7,6 +7,7 @@ use norikv_core::{Durability, Result};
 
 use crate::{
     history::History,
+    hub::Changed,
     job::{Answer, Job, Reply, Work},
     meta::Meta,
     pending::Pending,
@@ -18,6 +19,9 @@ use crate::{
 
 /// Until when what was acknowledged from memory is to be on its way to the disk.
 const SYNC_AFTER: Duration = Duration::from_millis(50);
+
+/// How many entries a scan within a transaction answers at most.
+const MAX_SCAN: usize = 1_024;
 
 /// How long a group waits at most for the callers of the one before it.
 const MOST_PATIENCE: Duration = Duration::from_millis(1);
@@ -40,6 +44,8 @@ pub(crate) struct Writer {
     company: Option<(usize, Duration)>,
     jobs: Vec<Job>,
     answers: Vec<(Answer, Option<Pending>)>,
+    /// The changes of the group that was committed, for those who watch.
+    changes: Option<Vec<Changed>>,
     compactions: Vec<Reply<()>>,
 }
 
@@ -65,6 +71,7 @@ impl Writer {
             company: None,
             jobs: Vec::new(),
             answers: Vec::new(),
+            changes: None,
             compactions: Vec::new(),
         })
     }
@@ -81,6 +88,7 @@ impl Writer {
             }
             self.group();
             self.sync_if_due();
+            self.shared.hub.tell_progress();
         }
         self.finish();
     }
@@ -95,10 +103,12 @@ impl Writer {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let deadline = self.sweeper.due_in(&self.shared.clock).map(|left| Instant::now() + left);
+        let shared = &*self.shared;
+        let deadline = self.sweeper.due_in(&shared.clock, &shared.leases).map(|left| Instant::now() + left);
+        let progress = shared.hub.progress_in().map(|left| Instant::now() + left);
         let history = self.history.due_in(&self.shared, self.revision).map(|left| Instant::now() + left);
         let sync = self.unsynced_since.map(|since| since + SYNC_AFTER);
-        [deadline, history, sync].into_iter().flatten().min()
+        [deadline, history, sync, progress].into_iter().flatten().min()
     }
 
     fn group(&mut self) {
@@ -120,6 +130,8 @@ impl Writer {
             self.history.stop();
         }
         self.answer(&result);
+        // After the answers: who waits for one waits for nobody's watch.
+        self.shared.hub.publish(self.changes.take(), self.revision);
     }
 
     fn stage(&mut self, group: &mut Group<'_>, job: Job) {
@@ -130,7 +142,10 @@ impl Writer {
             Work::Put(put, reply) => Answer::Put(reply, group.put(&put)),
             Work::Delete(delete, reply) => Answer::Delete(reply, group.delete(&delete)),
             Work::DeleteRange(delete, reply) => Answer::DeleteRange(reply, group.delete_range(&delete)),
-            Work::Barrier(reply) => Answer::Barrier(reply, Ok(group.revision())),
+            Work::Txn(txn, reply) => Answer::Txn(reply, group.txn(&txn, MAX_SCAN)),
+            Work::Grant(grant, reply) => Answer::Grant(reply, group.grant(grant)),
+            Work::Revoke(id, reply) => Answer::Revoke(reply, group.revoke(id)),
+            Work::Barrier((), reply) => Answer::Barrier(reply, Ok(group.revision())),
             Work::Compact(to, reply) => {
                 self.history.ask(to);
                 self.compactions.push(reply);
@@ -159,6 +174,11 @@ impl Writer {
         self.revision = staged.revision;
         shared.publish(staged.revision);
         self.sweeper.set(staged.deadline);
+        self.changes = staged.changes;
+        for (id, ttl) in staged.leases.granted {
+            shared.leases.add(id, ttl.as_duration());
+        }
+        staged.leases.ended.into_iter().for_each(|id| shared.leases.remove(id));
         self.history.committed(staged.revision, staged.time);
         if durable {
             self.unsynced_since = None;

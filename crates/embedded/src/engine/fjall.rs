@@ -236,7 +236,7 @@ impl CompactionFilter for HistoryFilter {
             }
             _ => None,
         };
-        Ok(if last.is_some_and(|last| last <= self.floor) { Verdict::Destroy } else { Verdict::Keep })
+        Ok(if last.is_some_and(|last| last < self.floor) { Verdict::Destroy } else { Verdict::Keep })
     }
 }
 
