@@ -55,6 +55,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "COUNT", default_value = "4096", value_parser = at_least_one)]
     pub(crate) max_connections: usize,
 
+    /// The most watches open at a time on one connection
+    #[arg(long, value_name = "COUNT", default_value = "256", value_parser = at_least_one)]
+    pub(crate) max_watches_per_connection: usize,
+
+    /// The most leases alive at a time that were granted over one connection
+    #[arg(long, value_name = "COUNT", default_value = "100000", value_parser = at_least_one)]
+    pub(crate) max_leases_per_connection: usize,
+
     /// The address that clients are told, if not the one by which they came
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_node)]
     pub(crate) advertise: Option<String>,

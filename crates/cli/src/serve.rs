@@ -50,6 +50,8 @@ fn settings(serve: &Serve) -> ServerSettings {
         advertise: serve.advertise.clone(),
         node_id: serve.node_id.clone(),
         max_connections: serve.max_connections,
+        max_watches_per_connection: serve.max_watches_per_connection,
+        max_leases_per_connection: serve.max_leases_per_connection,
         request_timeout: serve.request_timeout_ms,
         norikv_v1_only: serve.norikv_v1_only,
         ..ServerSettings::default()

@@ -77,7 +77,7 @@ impl Acceptor {
                         tracing::debug!(%peer, %error, "a connection was gone before it was served");
                         continue;
                     }
-                    let (dispatch, phase) = (self.dispatch.clone(), self.phase.clone());
+                    let (dispatch, phase) = (self.dispatch.for_connection(), self.phase.clone());
                     connections.spawn(connection::serve(stream, dispatch, self.settings, phase));
                 }
                 Err(error) if is_of_the_connection(&error) => {}

@@ -3,14 +3,16 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use norikv_core::{Call, Error, Limits, MAX_KEY_BYTES, StoreRef};
-use norikv_proto::{ext::store_server::StoreServer, v1::kv_server::KvServer, v1::meta_server::MetaServer};
+use norikv_proto::{
+    ext::{lease_server::LeaseServer, store_server::StoreServer},
+    v1::{kv_server::KvServer, meta_server::MetaServer},
+};
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status, body::Body, codegen::Service as _};
 use tonic_health::pb::health_server::HealthServer;
@@ -21,27 +23,41 @@ use crate::{
     ext::ExtService,
     health::HealthService,
     kv::KvService,
+    lease::LeaseService,
     meta::{CameBy, MetaService},
+    peer::Peer,
     phase::PhaseWatch,
     status::status_of,
+    watch::WatchService,
 };
 
 /// What a request takes beside its value: the key, the idempotency key, and the framing, with room to spare.
 const OVERHEAD_BYTES: usize = 16 * 1024;
 /// The most bytes of a batch, beside the one value that may be as large as the store takes.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+const WATCH: &str = "/norikv.ext.v1.Watch/Watch";
 
 /// Sends every request to its service, and sees to what holds for all of them: the deadline, and the statuses of
 /// requests that never reached a service.
 #[derive(Clone)]
-pub(crate) struct Dispatch(Arc<Services>);
+pub(crate) struct Dispatch {
+    services: Arc<Services>,
+    peer: Arc<Peer>,
+}
 
 struct Services {
     kv: KvServer<KvService>,
     meta: MetaServer<MetaService>,
     health: HealthServer<HealthService>,
-    ext: Option<StoreServer<ExtService>>,
-    bound: Duration,
+    ext: Option<Ext>,
+    settings: ServerSettings,
+}
+
+/// The services of `norikv.ext.v1`.
+struct Ext {
+    store: StoreServer<ExtService>,
+    lease: LeaseServer<LeaseService>,
+    watch: WatchService,
 }
 
 impl Dispatch {
@@ -58,23 +74,36 @@ impl Dispatch {
         let many = limits.max_value_bytes.saturating_add(BATCH_BYTES + OVERHEAD_BYTES);
         let ext = (!settings.norikv_v1_only).then(|| {
             let service = ExtService { store: store.clone(), bound, max_batch_ops: settings.max_batch_ops };
-            StoreServer::new(service).max_decoding_message_size(many)
+            let lease = LeaseService { store: store.clone(), bound };
+            Ext {
+                store: StoreServer::new(service).max_decoding_message_size(many),
+                lease: LeaseServer::new(lease).max_decoding_message_size(OVERHEAD_BYTES),
+                watch: WatchService { store: store.clone(), phase: phase.clone() },
+            }
         });
         let mut services = vec!["", "norikv.v1.Kv", "norikv.v1.Meta"];
-        services.extend(ext.is_some().then_some("norikv.ext.v1.Store"));
+        if ext.is_some() {
+            services.extend(["norikv.ext.v1.Store", "norikv.ext.v1.Lease", "norikv.ext.v1.Watch"]);
+        }
         let meta = MetaService {
             node_id: settings.node_id.clone(),
             advertise: settings.advertise.clone(),
             local,
             phase: phase.clone(),
         };
-        Self(Arc::new(Services {
+        let services = Services {
             kv: KvServer::new(KvService { store, bound }).max_decoding_message_size(single),
             meta: MetaServer::new(meta),
             health: HealthServer::new(HealthService { services, phase }),
             ext,
-            bound,
-        }))
+            settings: settings.clone(),
+        };
+        Self { services: Arc::new(services), peer: Peer::new(settings) }
+    }
+
+    /// The same services for a further connection.
+    pub(crate) fn for_connection(&self) -> Self {
+        Self { services: Arc::clone(&self.services), peer: Peer::new(&self.services.settings) }
     }
 }
 
@@ -84,19 +113,27 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
-        let call = call_of(request.headers(), self.0.bound);
+        let services = &*self.services;
+        let call = call_of(request.headers(), services.settings.request_timeout);
         let path = request.uri().path();
         let service = path.get(1..).and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
-        let answer = match (service, &self.0.ext) {
-            ("norikv.v1.Kv", _) => self.0.kv.clone().call(request),
-            ("norikv.ext.v1.Store", Some(ext)) => ext.clone().call(request),
+        let answer = match (service, &services.ext) {
+            ("norikv.v1.Kv", _) => services.kv.clone().call(request),
+            ("norikv.ext.v1.Store", Some(ext)) => ext.store.clone().call(request),
+            ("norikv.ext.v1.Lease", Some(ext)) => {
+                request.extensions_mut().insert(Arc::clone(&self.peer));
+                ext.lease.clone().call(request)
+            }
+            ("norikv.ext.v1.Watch", Some(ext)) if path == WATCH => {
+                ext.watch.call(request, Arc::clone(&self.peer), call)
+            }
             ("norikv.v1.Meta", _) => {
                 if let Some(authority) = request.uri().authority().cloned() {
                     request.extensions_mut().insert(CameBy(authority));
                 }
-                self.0.meta.clone().call(request)
+                services.meta.clone().call(request)
             }
-            ("grpc.health.v1.Health", _) => self.0.health.clone().call(request),
+            ("grpc.health.v1.Health", _) => services.health.clone().call(request),
             _ => {
                 let status = Status::unimplemented(format!("this server has no method {path}"));
                 std::future::ready(Ok(status.into_http())).boxed()

@@ -2,7 +2,7 @@
 //! `norikv.ext.v1` for ours, and `grpc.health.v1`.
 //!
 //! A request goes `accept` → `connection` → `dispatch` → one of the services (`kv`, `meta`, `ext`, `batch`,
-//! `health`) → the store, and back as an answer or through `status`.
+//! `lease`, `watch`, `health`) → the store, and back as an answer or through `status`.
 
 mod accept;
 mod batch;
@@ -13,12 +13,15 @@ mod dispatch;
 mod ext;
 mod health;
 mod kv;
+mod lease;
 mod meta;
+mod peer;
 mod phase;
 mod preface;
 mod server;
 mod settings;
 mod status;
+mod watch;
 
 pub use server::Server;
 pub use settings::ServerSettings;

@@ -19,6 +19,10 @@ pub struct ServerSettings {
     pub max_connections: usize,
     /// The most calls under way at a time on one connection; a client holds back those above.
     pub max_concurrent_streams: u32,
+    /// The most watches open at a time on one connection. Each is a call under way, too.
+    pub max_watches_per_connection: usize,
+    /// The most leases alive at a time that were granted over one connection.
+    pub max_leases_per_connection: usize,
     /// How long a call may take that brings no deadline of its own.
     pub request_timeout: Duration,
     /// The most calls in one batch.
@@ -41,6 +45,8 @@ impl Default for ServerSettings {
             node_id: "node-1".to_owned(),
             max_connections: 4_096,
             max_concurrent_streams: 256,
+            max_watches_per_connection: 256,
+            max_leases_per_connection: 100_000,
             request_timeout: Duration::from_secs(30),
             max_batch_ops: Limits::default().max_batch_ops,
             handshake_timeout: Duration::from_secs(10),
@@ -57,6 +63,8 @@ impl ServerSettings {
         let counts = [
             ("max_connections", self.max_connections as u64),
             ("max_concurrent_streams", u64::from(self.max_concurrent_streams)),
+            ("max_watches_per_connection", self.max_watches_per_connection as u64),
+            ("max_leases_per_connection", self.max_leases_per_connection as u64),
             ("max_batch_ops", self.max_batch_ops as u64),
         ];
         for (name, count) in counts {
@@ -84,6 +92,8 @@ mod tests {
         let wrong = [
             ServerSettings { max_connections: 0, ..ServerSettings::default() },
             ServerSettings { max_concurrent_streams: 0, ..ServerSettings::default() },
+            ServerSettings { max_watches_per_connection: 0, ..ServerSettings::default() },
+            ServerSettings { max_leases_per_connection: 0, ..ServerSettings::default() },
             ServerSettings { max_batch_ops: 0, ..ServerSettings::default() },
             ServerSettings { request_timeout: Duration::ZERO, ..ServerSettings::default() },
             ServerSettings { node_id: String::new(), ..ServerSettings::default() },

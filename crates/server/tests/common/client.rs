@@ -88,6 +88,35 @@ impl Client {
     pub async fn watch_cluster(&self) -> Result<Streaming<v1::ClusterView>, Status> {
         self.stream("/norikv.v1.Meta/WatchCluster", Request::new(v1::ClusterView::default())).await
     }
+
+    pub async fn watch(&self, request: ext::WatchRequest) -> Result<Streaming<ext::WatchResponse>, Status> {
+        self.stream("/norikv.ext.v1.Watch/Watch", Request::new(request)).await
+    }
+
+    pub async fn txn(&self, request: ext::TxnRequest) -> Result<ext::TxnResponse, Status> {
+        self.unary("/norikv.ext.v1.Store/Txn", Request::new(request)).await
+    }
+
+    pub async fn grant(&self, ttl_ms: u64) -> Result<ext::LeaseGrantResponse, Status> {
+        self.unary("/norikv.ext.v1.Lease/Grant", Request::new(ext::LeaseGrantRequest { ttl_ms })).await
+    }
+
+    pub async fn keep_alive(&self, ids: Vec<u64>) -> Result<ext::LeaseKeepAliveResponse, Status> {
+        self.unary("/norikv.ext.v1.Lease/KeepAlive", Request::new(ext::LeaseKeepAliveRequest { ids })).await
+    }
+
+    pub async fn revoke(&self, id: u64) -> Result<ext::LeaseRevokeResponse, Status> {
+        self.unary("/norikv.ext.v1.Lease/Revoke", Request::new(ext::LeaseRevokeRequest { id })).await
+    }
+
+    pub async fn time_to_live(&self, id: u64, keys: bool) -> Result<ext::LeaseTimeToLiveResponse, Status> {
+        let request = ext::LeaseTimeToLiveRequest { id, keys };
+        self.unary("/norikv.ext.v1.Lease/TimeToLive", Request::new(request)).await
+    }
+
+    pub async fn leases(&self) -> Result<ext::LeaseListResponse, Status> {
+        self.unary("/norikv.ext.v1.Lease/List", Request::new(ext::LeaseListRequest {})).await
+    }
 }
 
 pub fn put(key: &'static str, value: &'static str) -> v1::PutRequest {
