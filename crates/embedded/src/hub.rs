@@ -137,7 +137,8 @@ impl Hub {
             state.progress_wanted += 1;
             state.progress_at.get_or_insert_with(|| Instant::now() + PROGRESS);
         }
-        let behind = next <= published;
+        // What was published since the caller looked is in the history, or here.
+        let behind = next <= published.max(state.newest);
         let watcher = Watcher { range, next, behind, progress, tell_progress: false, waker: None };
         state.watchers.insert(id, watcher);
         self.watchers.store(state.watchers.len(), Ordering::Relaxed);
@@ -455,6 +456,18 @@ mod tests {
         let late = hub.add(KeyRange::all(), 7, 6, false);
         hub.publish(Some(vec![changed(6, "k")]), 6);
         assert!(poll(&hub, late).is_pending());
+    }
+
+    #[test]
+    fn what_is_published_while_a_watcher_is_on_its_way_here_is_not_missed() {
+        let hub = Hub::new(1);
+        hub.publish(None, 9);
+        let first = hub.add(KeyRange::all(), 6, 5, false);
+        assert!(matches!(poll(&hub, first), Poll::Ready(Next::History(6))));
+        hub.publish(Some(vec![changed(10, "k"), changed(11, "k")]), 11);
+        let second = hub.add(KeyRange::all(), 11, 10, false);
+        let Poll::Ready(Next::Changes(taken)) = poll(&hub, second) else { panic!("it is here") };
+        assert_eq!(taken.len(), 1);
     }
 
     #[test]
