@@ -162,7 +162,7 @@ macro_rules! conformance {
             a_transaction_that_changes_nothing_takes_no_revision,
             a_get_inside_sees_the_writes_before_it_and_none_after,
             a_scan_inside_sees_the_writes_before_it_and_none_after,
-            a_scan_inside_answers_all_of_its_range,
+            a_scan_inside_answers_all_of_its_range_or_the_transaction_is_refused,
             a_range_delete_inside_counts_what_is_there,
             a_steps_precondition_that_fails_fails_the_transaction_and_changes_nothing,
             a_put_inside_answers_the_entry_before_it,

@@ -402,17 +402,46 @@ pub async fn a_scan_inside_sees_the_writes_before_it_and_none_after(store: &dyn 
     Ok(())
 }
 
-/// A scan inside answers all of its range, however many pages that would be, unless its limit says otherwise.
-pub async fn a_scan_inside_answers_all_of_its_range(store: &dyn Store) -> Check {
+/// A scan inside answers all of its range and never a part in silence: where that is more than a page, a store may
+/// refuse the transaction instead, and changes nothing.
+pub async fn a_scan_inside_answers_all_of_its_range_or_the_transaction_is_refused(
+    store: &dyn Store,
+) -> Check {
+    const PAGE: u64 = 1_024;
     const MANY: u64 = 1_500;
     for written in join_all((0..MANY).map(|n| put(store, format!("key {n:05}"), n.to_string()))).await {
         written?;
     }
-    let one = to_put("key 00700 and a half", "new");
-    let done = txn(store, then(vec![one, to_delete("key 01400"), to_scan(KeyRange::all())])).await?;
-    let Some(TxnOpResult::Scan(page)) = done.results.last() else { return Err("no page".into()) };
-    assert_eq!((page.entries.len() as u64, page.more), (MANY, false));
-    assert_eq!(page.entries, ask::scan(store, Scan::new(KeyRange::all())).await?.0);
+    let before = newest(store).await?;
+    let ops =
+        || vec![to_put("key 00700 and a half", "new"), to_delete("key 01400"), to_scan(KeyRange::all())];
+    match txn(store, then(ops())).await {
+        Ok(done) => {
+            let Some(TxnOpResult::Scan(page)) = done.results.last() else { return Err("no page".into()) };
+            assert_eq!((page.entries.len() as u64, page.more), (MANY, false));
+            assert_eq!(page.entries, ask::scan(store, Scan::new(KeyRange::all())).await?.0);
+        }
+        refusal => {
+            refused(refusal, ErrorKind::ResourceExhausted)?;
+            assert_eq!(newest(store).await?, before);
+            assert_eq!(get(store, "key 00700 and a half").await?, None);
+        }
+    }
+    // As many as a page has are no such case, and neither is a limit.
+    let range = KeyRange { start: "key".into(), end: Some(format!("key {PAGE:05}").into()) };
+    let range_has = count(store, range.clone(), None).await?;
+    let limited = TxnOp::Scan(Scan { limit: PAGE - 1, ..Scan::new(KeyRange::all()) });
+    let end = KeyRange { end: Some(format!("key {:05}", PAGE - 1).into()), ..range };
+    let done = txn(store, then(vec![to_scan(end), limited])).await?;
+    let found: Vec<_> = done
+        .results
+        .iter()
+        .filter_map(|result| match result {
+            TxnOpResult::Scan(page) => Some((page.entries.len() as u64, page.more)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(found, [(range_has - 1, false), (PAGE - 1, true)]);
     Ok(())
 }
 
