@@ -4,12 +4,15 @@
 // A row's `better` says whether more or less of its metric is better; its ratio is how many times better NoriKV is,
 // and its budget what that should be at least.
 import { statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { addonPath, hostPlatform } from '../scripts/lib/platform.mjs';
-import { startEtcd, startNorikv } from './lib/servers.mjs';
+import { factOf } from './lib/children.mjs';
+import { startEtcd, startNorikv, startNorikvOn } from './lib/servers.mjs';
 
 const perSecond = { metric: 'perSecond', better: 'more' };
 const cpuPerCall = { metric: 'cpuUs', better: 'less' };
 const median = { metric: 'p50Us', better: 'less' };
+const late = { metric: 'p99Us', better: 'less' };
 
 const GRPC_KEYS = 10_000;
 const SMALL = 1_000;
@@ -255,6 +258,120 @@ const size = (kind, make) => ({
   })),
 });
 
+const etcd3 = (keys = 0) => ({
+  title: 'etcd through etcd3',
+  file: 'etcd3',
+  server: 'etcd',
+  keys,
+  settings: ({ address }) => ({ address }),
+});
+
+const durableTxn = {
+  name: 'durable-txn',
+  title: 'durable transactions',
+  keys: GRPC_KEYS,
+  ms: 1000,
+  servers: { etcd: startEtcd, norikv: (directory) => startNorikvOn(`file:${directory}`) },
+  workers: {
+    embedded: onDisk('fsync', GRPC_KEYS),
+    served: { ...overGrpc.norikv, title: 'NoriKV' },
+    etcd: etcd3(GRPC_KEYS),
+  },
+  rows: [
+    ['embedded', 'embedded'],
+    ['served', 'over gRPC'],
+  ].map(([ours, where]) => ({
+    work: `durable transactions ${where}, 1 compare and 1 put, 64 in flight`,
+    measure: { op: 'txn', flight: 64 },
+    ...perSecond,
+    ours,
+    theirs: 'etcd',
+    budget: 8,
+  })),
+};
+
+const watches = {
+  name: 'watch',
+  title: 'watches',
+  ms: 1500,
+  servers: { etcd: startEtcd, norikv: (directory) => startNorikvOn(`file:${directory}`) },
+  workers: { norikv: { ...overGrpc.norikv, keys: 0 }, etcd: etcd3() },
+  rows: [
+    ...[
+      ['median', median],
+      ['99th percentile', late],
+    ].map(([which, metric]) => ({
+      work: `watch: from the answer of a durable put to its event, ${which}`,
+      measure: { op: 'lag' },
+      ...metric,
+      ours: 'norikv',
+      theirs: 'etcd',
+      budget: 2,
+    })),
+    {
+      work: 'watch: events told to 1,000 watchers of one prefix, 1,000 puts/s',
+      measure: { op: 'fanOut' },
+      ...perSecond,
+      ours: 'norikv',
+      theirs: 'etcd',
+      budget: 3,
+    },
+  ],
+};
+
+const script = (name) => fileURLToPath(new URL(`lib/${name}.mjs`, import.meta.url));
+const fact = (work, name, metric, limit) => ({
+  work,
+  fact: name,
+  metric,
+  better: 'less',
+  limit,
+  theirs: 'limit',
+  budget: 1,
+});
+
+const coordination = {
+  name: 'coordination',
+  title: 'the cost of watches and leases',
+  async facts({ scale, say }) {
+    say('a thousand watches');
+    const server = await startNorikv();
+    const perWatch = await factOf(script('watch-memory'), [server.address, server.pid], 60_000);
+    await server.stop();
+    say('a hundred thousand leases');
+    const leases = await factOf(script('leases'), [MANY, 30_000, 20_000 * scale], 180_000);
+    return { perWatch: Number(perWatch), leases: Number(leases) };
+  },
+  rows: [
+    fact('server memory for each open watch', 'perWatch', 'kib', 16),
+    fact(
+      '100 k leases kept alive every 10 s, client and server: of one core',
+      'leases',
+      'percent',
+      30,
+    ),
+  ],
+};
+
+const revisions = {
+  name: 'revisions',
+  title: '10 M revisions over 10 k keys, compacted',
+  async facts({ place, scale, say }) {
+    const count = Math.round(10 * scale) * LARGE;
+    say(`${count / LARGE} M revisions`);
+    return JSON.parse(await factOf(script('revisions'), [place, count], 1_800_000));
+  },
+  rows: [
+    fact(
+      '10 M revisions, compacted: disk, after the last 2 M against after the first 4 M',
+      'disk',
+      'growth',
+      1.2,
+    ),
+    fact('10 M revisions, compacted: memory, the same', 'memory', 'growth', 1.2),
+  ],
+};
+
 const addon = {
   name: 'addon',
   title: 'the addon',
@@ -280,5 +397,9 @@ export const groups = [
   ephemeral,
   size('memory', inMemory),
   size('file', (keys) => onDisk('relaxed', keys)),
+  durableTxn,
+  watches,
+  coordination,
+  revisions,
   addon,
 ];

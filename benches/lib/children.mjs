@@ -33,6 +33,7 @@ export function startChild(command, args, { signal, ...options } = {}) {
   };
   return {
     ended,
+    pid: child.pid,
     send: (line) => child.stdin.write(`${line}\n`),
     async next(limitMs) {
       let timer;
@@ -69,4 +70,14 @@ export async function startWorker(command, args, options) {
     },
     stop: () => child.stop(),
   };
+}
+
+/** Runs a script that prints one line, and answers it. */
+export async function factOf(script, args, limitMs) {
+  const child = startChild(process.execPath, [script, ...args.map(String)]);
+  try {
+    return await child.next(limitMs);
+  } finally {
+    await child.stop();
+  }
 }

@@ -13,11 +13,14 @@ const data = path.join(benches, 'data');
  * `{ title, missing }` with the reason), and its `ratio` and `range` where both were measured.
  */
 export async function runGroup(group, rows, { rounds, scale, rustClient, say }) {
-  if (group.facts !== undefined) return rows.map((row) => settleFact(row, group.facts()));
   mkdirSync(data, { recursive: true });
   const place = mkdtempSync(path.join(data, 'run-'));
   const stops = [];
   try {
+    if (group.facts !== undefined) {
+      const facts = await group.facts({ place, scale, say });
+      return rows.map((row) => settleFact(row, facts));
+    }
     const wanted = new Set(rows.flatMap((row) => [row.ours, row.theirs]));
     const crew = {};
     const servers = {};
@@ -106,7 +109,9 @@ function settle(row, group, crew, results) {
 }
 
 function settleFact(row, facts) {
-  const ours = { title: 'NoriKV', value: facts[row.metric], rounds: [] };
+  const value = facts[row.fact ?? row.metric];
+  const ours = { title: 'NoriKV', value, rounds: [] };
+  if (value === undefined) ours.missing = facts.missing;
   return settleRow(row, ours, { title: row.theirs, value: row.limit, rounds: [] });
 }
 

@@ -1,4 +1,5 @@
 // The loops that everyone is measured with.
+import { fanOut, lag } from './coordination.mjs';
 import { makeKeys, makeValues, randomNumbers } from './keys.mjs';
 
 /** One caller alone looks at the clock after so many calls: some calls take no longer than the look. */
@@ -13,7 +14,11 @@ const calls = {
   put: (store, n) => store.put(keys[n % keys.length], values[n % values.length]),
   scan: (store, n) => store.scan(keys[n % Math.max(keys.length - 100, 1)], 100),
   start: (store) => store.start(),
+  txn: (store, n) => store.txn(keys[n % keys.length], values[n % values.length]),
 };
+
+/** Kinds of work that are no calls in a loop. */
+const works = { lag, fanOut };
 
 /**
  * `flight` callers for `ms` milliseconds, each making one call after the other.
@@ -22,6 +27,7 @@ const calls = {
  * median time of a call.
  */
 export async function measure(store, { op, flight = 1, ms, keys: keyCount = 1, timed = false }) {
+  if (works[op] !== undefined) return works[op](store, { ms });
   if (keys.length !== keyCount) keys = makeKeys(keyCount);
   const call = calls[op];
   const times = [];

@@ -17,7 +17,11 @@ const shown = {
   perSecond: (value) => (value >= 1000 ? `${rounded(value / 1000)} k/s` : `${rounded(value)} /s`),
   cpuUs: (value) => `${rounded(value)} µs`,
   p50Us: (value) => (value >= 1000 ? `${rounded(value / 1000)} ms` : `${rounded(value)} µs`),
+  p99Us: (value) => (value >= 1000 ? `${rounded(value / 1000)} ms` : `${rounded(value)} µs`),
   megabytes: (value) => `${rounded(value)} MB`,
+  kib: (value) => `${rounded(value)} KiB`,
+  percent: (value) => `${rounded(value)} %`,
+  growth: (value) => times(value),
 };
 
 export const keyOf = (row) => `${row.work} · ${row.theirs.title}`;

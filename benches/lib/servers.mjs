@@ -8,11 +8,16 @@ import { startChild } from './children.mjs';
 
 /** `norikv serve` with a store in memory. Answers `{ address, stop }`. */
 export async function startNorikv(...flags) {
+  return startNorikvOn('memory:', ...flags);
+}
+
+/** `norikv serve` with a store. Answers `{ address, pid, stop }`. */
+export async function startNorikvOn(store, ...flags) {
   const bin = path.join(root, 'bin', 'norikv.js');
-  const serve = ['serve', '--listen', '127.0.0.1:0', '--store', 'memory:', ...flags];
+  const serve = ['serve', '--listen', '127.0.0.1:0', '--store', store, ...flags];
   const child = startChild(process.execPath, [bin, ...serve], { signal: 'SIGTERM' });
   const said = await child.next(20_000);
-  return { address: said.slice(said.lastIndexOf(' ') + 1), stop: child.stop };
+  return { address: said.slice(said.lastIndexOf(' ') + 1), pid: child.pid, stop: child.stop };
 }
 
 /** etcd as it is installed, with a cluster of one. Answers `{ address, stop }`; fails if there is none. */

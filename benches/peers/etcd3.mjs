@@ -3,9 +3,18 @@ import { Etcd3 } from 'etcd3';
 
 export async function open({ address }) {
   const client = new Etcd3({ hosts: `http://${address}` });
+  const put = (key, value) => client.put(key).value(value).exec();
   return {
     get: (key) => client.get(key).buffer(),
-    put: (key, value) => client.put(key).value(value).exec(),
+    put,
+    txn: (key, value) =>
+      client.if(key, 'Version', '>', 0).then(client.put(key).value(value)).commit(),
+    async watch(prefix, onEvent) {
+      const watcher = await client.watch().prefix(prefix).create();
+      watcher.on('put', ({ value }) => onEvent(value.toString()));
+      return () => watcher.cancel();
+    },
+    load: (pairs) => Promise.all(pairs.map(([key, value]) => put(key, value))),
     close: () => client.close(),
   };
 }
