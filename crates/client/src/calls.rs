@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use norikv_core::{Call, Error, ErrorKind, FieldName, NodeAddress, Result};
+use norikv_core::{Call, Error, ErrorKind, FieldName, Result};
 use norikv_proto::ext::{BatchOp, batch_result::Result as Answer};
 use prost::Message;
 use tokio::sync::oneshot;
@@ -120,6 +120,16 @@ pub(crate) struct AnyCall {
     /// What the server would have to be able to do, for the error of one that cannot.
     pub(crate) what: &'static str,
     pub(crate) write: bool,
+    /// Whether making it twice does the same as once.
+    pub(crate) repeatable: bool,
+}
+
+impl AnyCall {
+    /// A call that changes nothing, at any node.
+    pub(crate) fn read(method: &'static str, message: &impl Message, what: &'static str) -> Self {
+        let message = message.encode_to_vec().into();
+        Self { method, message, hash: 0, what, write: false, repeatable: true }
+    }
 }
 
 /// Makes a call that is about no single key, at any node.
@@ -129,7 +139,7 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
     call: Call,
 ) -> Result<M> {
     core.check_open()?;
-    let mut attempts = Attempts::new(core, call, ask.hash, ask.write, !ask.write);
+    let mut attempts = Attempts::new(core, call, ask.hash, ask.write, ask.repeatable);
     loop {
         let Some(node) = core.with(|state| state.router.pick(ask.hash, attempts.tries)) else {
             return Err(Error::closed("the client"));
@@ -140,7 +150,9 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
                 reached(core, &node);
                 return Ok(answer);
             }
-            Err(failed) if failed.is_unimplemented() => return Err(lacks(&node.address, ask.what)),
+            Err(failed) if failed.is_unimplemented() => {
+                return Err(alone::unsupported(&node.address, ask.what));
+            }
             Err(Failed::TooLarge(error)) => {
                 return Err(attempts.last(too_large(error, ask.write), Reach::Answered));
             }
@@ -150,11 +162,7 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
     }
 }
 
-fn lacks(address: &NodeAddress, what: &str) -> Error {
-    alone::unsupported(address, what)
-}
-
-fn reached<T: Transport>(core: &Arc<Core<T>>, node: &Node<T::Link>) {
+pub(crate) fn reached<T: Transport>(core: &Arc<Core<T>>, node: &Node<T::Link>) {
     core.start();
     core.with(|state| {
         if let Some(place) = state.place(node.index) {

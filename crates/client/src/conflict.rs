@@ -20,7 +20,6 @@ use norikv_proto::{
     ext::{self, BatchOp, batch_op::Op, batch_result::Result as Answer},
     v1,
 };
-use prost::Message;
 
 use crate::{
     calls::{AnyCall, KeyCall, on_any, on_key},
@@ -202,13 +201,7 @@ async fn read_at<T: Transport>(
         version: Some(version.into()),
         consistency: String::new(),
     };
-    let ask = AnyCall {
-        method: RANGE,
-        message: request.encode_to_vec().into(),
-        hash: xxhash64(key),
-        what: "read at an old version",
-        write: false,
-    };
+    let ask = AnyCall { hash: xxhash64(key), ..AnyCall::read(RANGE, &request, "read at an old version") };
     let answer: ext::RangeResponse = on_any(core, ask, call).await?;
     let entry = answer.entries.into_iter().next().and_then(|entry| entry.entry);
     Ok(entry.map(|entry| entry_from_wire(entry, Some(key))))

@@ -9,8 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use norikv_core::{ClusterView, Error, ErrorKind, Limits, NodeAddress, Result, xxhash64};
+use norikv_core::{ClusterView, Error, ErrorKind, NodeAddress, Result};
 use norikv_proto::ext::{self, BatchOp};
 use tokio::sync::{oneshot, watch};
 use web_time::Instant;
@@ -19,6 +18,7 @@ use crate::{
     Settings, batch,
     node::{Mode, Node, NodeState, waker_of},
     order::{KeyOrder, Lane, Ticket, Way},
+    place::Place,
     router::Router,
     topology,
     transport::{Failed, Link, Transport},
@@ -42,7 +42,7 @@ pub(crate) struct Core<T: Transport> {
 }
 
 pub(crate) struct State<T: Transport> {
-    order: KeyOrder<Op<T>>,
+    pub(crate) order: KeyOrder<Op<T>>,
     pub(crate) router: Router<T>,
     queued_ops: usize,
     queued_bytes: usize,
@@ -50,9 +50,9 @@ pub(crate) struct State<T: Transport> {
     carriers: Vec<Carrier<T>>,
     replies: Vec<(oneshot::Sender<Reply<T>>, Reply<T>)>,
     /// Keys whose parked calls may have their turn.
-    turns: Vec<u64>,
+    pub(crate) turns: Vec<u64>,
     /// Barriers that wait, earliest first.
-    barriers: VecDeque<(u64, oneshot::Sender<()>)>,
+    pub(crate) barriers: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
 /// Something to be started that carries the batches of a lane.
@@ -69,10 +69,10 @@ pub(crate) struct Op<T: Transport> {
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Reply<T>>,
     pub(crate) body: BatchOp,
-    size: usize,
-    tries: u32,
+    pub(crate) size: usize,
+    pub(crate) tries: u32,
     /// It goes by itself whatever the node takes.
-    alone: bool,
+    pub(crate) alone: bool,
 }
 
 /// What becomes of a call. The request comes back with it, so that making it again copies nothing.
@@ -92,15 +92,6 @@ pub(crate) enum End<T: Transport> {
     Again(Place<T>),
     /// The store was closed.
     Closed,
-}
-
-/// A call's place in the order of its key, given up when dropped.
-pub(crate) struct Place<T: Transport> {
-    core: Arc<Core<T>>,
-    ticket: Ticket,
-    /// The lane in which the call is under way; none while it is held for another try.
-    lane: Option<Lane>,
-    kept: bool,
 }
 
 impl<T: Transport> Core<T> {
@@ -232,7 +223,7 @@ impl<T: Transport> Core<T> {
         Ok(answer)
     }
 
-    fn check_room(&self, state: &State<T>) -> Result<()> {
+    pub(crate) fn check_room(&self, state: &State<T>) -> Result<()> {
         let limits = self.settings.batch;
         if state.queued_ops < limits.max_queued_ops && state.queued_bytes < limits.max_queued_bytes {
             return Ok(());
@@ -244,58 +235,6 @@ impl<T: Transport> Core<T> {
                 state.queued_ops, state.queued_bytes
             ),
         ))
-    }
-
-    /// Waits until the earlier writes of all these keys have ended. Later writes of them wait until the places
-    /// are dropped.
-    ///
-    /// # Errors
-    /// `Closed`, and `ResourceExhausted` if too many calls wait already.
-    pub(crate) async fn read_places(
-        self: &Arc<Self>,
-        keys: &[Bytes],
-        deadline: Instant,
-    ) -> Result<Vec<Place<T>>> {
-        // All under one lock: places that were taken one by one could wait for each other in a circle.
-        let answers = self.with(|state| {
-            self.check_open()?;
-            self.check_room(state)?;
-            let mut answers = Vec::with_capacity(keys.len());
-            for key in keys {
-                let (reply, answer) = oneshot::channel();
-                let ticket = state.order.ticket(xxhash64(key), false);
-                let (lane, size) = (Lane::Read, size_of::<Op<T>>());
-                let body = BatchOp::default();
-                state.offer(self, Op { ticket, lane, deadline, reply, body, size, tries: 0, alone: true });
-                answers.push(answer);
-            }
-            Ok::<_, Error>(answers)
-        })?;
-        let mut places = Vec::with_capacity(answers.len());
-        for answer in answers {
-            match answer.await {
-                Ok(Reply { end: End::Alone(_, place), .. }) => places.push(place),
-                _ => return Err(Error::closed("the client")),
-            }
-        }
-        Ok(places)
-    }
-
-    /// Waits until every earlier call on a key has ended. Later ones wait until the barrier is dropped.
-    ///
-    /// # Errors
-    /// `Closed`.
-    pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Barrier<T>> {
-        let (open, opened) = oneshot::channel();
-        let number = self.with(|state| {
-            self.check_open()?;
-            let number = state.order.fence();
-            state.barriers.push_back((number, open));
-            Ok::<_, Error>(number)
-        })?;
-        let barrier = Barrier { core: Arc::clone(self), number };
-        opened.await.map_err(|_| Error::closed("the client"))?;
-        Ok(barrier)
     }
 
     /// Fills `batch` with the calls that leave next. False, and the carrier is no longer counted, if there are
@@ -383,11 +322,12 @@ impl<T: Transport> Core<T> {
         }
     }
 
-    /// The limits of the node that a key's calls go to, if they are known.
-    pub(crate) fn limits(self: &Arc<Self>, hash: u64) -> Option<Limits> {
+    /// The largest value that the node takes which a key's calls go to, where that is known.
+    pub(crate) fn max_value(self: &Arc<Self>, hash: u64) -> usize {
         self.with(|state| {
             let node = state.router.route(hash, 0);
-            state.router.node(node)?.limits()
+            let limits = state.router.node(node).and_then(|node| node.limits());
+            limits.map_or(usize::MAX, |limits| limits.max_value_bytes)
         })
     }
 
@@ -411,7 +351,7 @@ impl<T: Transport> Core<T> {
 
 impl<T: Transport> State<T> {
     /// Lets a call go if it is its turn; parks it otherwise.
-    fn offer(&mut self, core: &Arc<Core<T>>, mut op: Op<T>) {
+    pub(crate) fn offer(&mut self, core: &Arc<Core<T>>, mut op: Op<T>) {
         let index = self.router.route(op.ticket.hash, op.tries);
         let Some(place) = self.router.node(index) else {
             self.replies.push((op.reply, Reply { body: op.body, end: End::Closed }));
@@ -461,7 +401,7 @@ impl<T: Transport> State<T> {
     /// A call that was let go has failed and keeps its place.
     pub(crate) fn hold(&mut self, core: &Arc<Core<T>>, ticket: Ticket, lane: Lane) -> Place<T> {
         self.order.hold(ticket, lane);
-        Place { core: Arc::clone(core), ticket, lane: None, kept: false }
+        Place::held(core, ticket)
     }
 
     pub(crate) fn place(&mut self, node: usize) -> Option<&mut NodeState<T>> {
@@ -516,61 +456,6 @@ impl<T: Transport> State<T> {
         (self.queued_ops, self.queued_bytes) = (0, 0);
         self.replies
             .extend(waiting.into_iter().map(|op| (op.reply, Reply { body: op.body, end: End::Closed })));
-    }
-}
-
-impl<T: Transport> Place<T> {
-    fn under_way(core: &Arc<Core<T>>, ticket: Ticket, lane: Lane) -> Self {
-        Self { core: Arc::clone(core), ticket, lane: Some(lane), kept: false }
-    }
-
-    /// The call by itself failed: its place is held for another try.
-    pub(crate) fn hold(&mut self) {
-        if let Some(lane) = self.lane.take() {
-            let ticket = self.ticket;
-            let core = Arc::clone(&self.core);
-            core.with(|state| state.order.hold(ticket, lane));
-        }
-    }
-
-    fn keep(mut self) -> Ticket {
-        self.kept = true;
-        self.ticket
-    }
-}
-
-impl<T: Transport> Drop for Place<T> {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        let (ticket, lane) = (self.ticket, self.lane);
-        let core = Arc::clone(&self.core);
-        core.with(|state| match lane {
-            Some(lane) => state.ended(ticket, lane),
-            None => {
-                if state.order.release(ticket) {
-                    state.turns.push(ticket.hash);
-                }
-            }
-        });
-    }
-}
-
-/// A place between all earlier calls on keys and all later ones, given up when dropped.
-pub(crate) struct Barrier<T: Transport> {
-    core: Arc<Core<T>>,
-    number: u64,
-}
-
-impl<T: Transport> Drop for Barrier<T> {
-    fn drop(&mut self) {
-        let (core, number) = (Arc::clone(&self.core), self.number);
-        core.with(|state| {
-            state.barriers.retain(|(other, _)| *other != number);
-            let keys = state.order.lift(number);
-            state.turns.extend(keys);
-        });
     }
 }
 

@@ -13,13 +13,16 @@ mod core;
 pub mod grpc;
 #[cfg(feature = "http2")]
 mod http2;
+mod lease;
 mod node;
 mod order;
+mod place;
 mod remote;
 mod router;
 mod settings;
 mod topology;
 mod transport;
+mod txn;
 
 #[cfg(feature = "http2")]
 pub use http2::{Answers, Http2Link, Http2Transport};

@@ -1,14 +1,16 @@
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use norikv_core::{
     Call, ClusterView, Count, CountResult, DEFAULT_MAX_VALUE_BYTES, Delete, DeleteRange, DeleteRangeResult,
-    DeleteResult, Entry, Error, ErrorKind, Get, GetMany, Page, Precondition, Put, PutResult, Result, Scan,
-    Stats, Status, Store, Version, check_key, xxhash64,
+    DeleteResult, Entry, Error, ErrorKind, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus,
+    LeaseTimeToLive, Page, Precondition, Put, PutResult, Result, Scan, Stats, Status, Store, Txn, TxnResult,
+    Version, check_key, xxhash64,
 };
 use norikv_proto::{
     consistency_to_wire, delete_to_wire, entry_from_wire,
@@ -23,8 +25,10 @@ use crate::{
     calls::{AnyCall, Ended, KeyCall, on_any, on_key},
     conflict::{RANGE, Refused},
     core::Core,
+    lease,
     topology::STATUS,
     transport::{Link, Transport},
+    txn,
 };
 
 const DELETE_RANGE: &str = "/norikv.ext.v1.Store/DeleteRange";
@@ -60,24 +64,14 @@ impl<T: Transport> RemoteStore<T> {
             version: version.map(v1::Version::from),
             consistency: consistency_to_wire(consistency).to_owned(),
         };
-        let ask = AnyCall {
-            method: RANGE,
-            message: request.encode_to_vec().into(),
-            hash: 0,
-            what: does,
-            write: false,
-        };
-        on_any(&self.core, ask, call).await
+        on_any(&self.core, AnyCall::read(RANGE, &request, does), call).await
     }
 
     /// The refusal of a value that the server is known not to take. What is not over everybody's limit, or goes
     /// to a server whose limit is not known yet, is for the server to judge.
     fn check_put(&self, put: &Put, hash: u64) -> Result<()> {
-        let most = if put.value.len() > DEFAULT_MAX_VALUE_BYTES {
-            self.core.limits(hash).map_or(usize::MAX, |limits| limits.max_value_bytes)
-        } else {
-            usize::MAX
-        };
+        let most =
+            if put.value.len() > DEFAULT_MAX_VALUE_BYTES { self.core.max_value(hash) } else { usize::MAX };
         put.check(most)
     }
 }
@@ -148,7 +142,8 @@ impl<T: Transport> Store for RemoteStore<T> {
             return self.core.check_open().map(|()| Vec::new());
         }
         // Until the answer is here: a later write must not be in it.
-        let _places = self.core.read_places(&request.keys, call.deadline()).await?;
+        let places = request.keys.iter().map(|key| (key, false));
+        let _places = self.core.places(places, call.deadline()).await?;
         let keys = request.keys.clone();
         let what = What::Keys(ext::Keys { keys: request.keys });
         let answer: ext::RangeResponse =
@@ -222,6 +217,7 @@ impl<T: Transport> Store for RemoteStore<T> {
             hash: 0,
             what: "delete a range",
             write: true,
+            repeatable: false,
         };
         let answer: ext::DeleteRangeResponse = on_any(&self.core, ask, call).await?;
         Ok(DeleteRangeResult {
@@ -251,14 +247,45 @@ impl<T: Transport> Store for RemoteStore<T> {
         Ok(CountResult { count: answer.count, version: answer.version.map_or(Version::ZERO, Version::from) })
     }
 
-    async fn status(&self, call: Call) -> Result<Status> {
+    /// A transaction that writes is repeated only where it is known not to have been carried out.
+    async fn txn(&self, request: Txn, call: Call) -> Result<TxnResult> {
+        txn::txn(&self.core, request, call).await
+    }
+
+    /// A repeat after a lost reply leaves a lease that nobody knows of, which runs out by itself.
+    async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {
+        lease::grant(&self.core, request, call).await
+    }
+
+    async fn lease_keep_alive(&self, ids: Vec<LeaseId>, call: Call) -> Result<Vec<Option<Duration>>> {
+        lease::keep_alive(&self.core, ids, call).await
+    }
+
+    /// The version is [`Version::ZERO`] where a reply was lost and the repeat finds the lease gone.
+    async fn lease_revoke(&self, id: LeaseId, call: Call) -> Result<Version> {
+        lease::revoke(&self.core, id, call).await
+    }
+
+    async fn lease_time_to_live(&self, request: LeaseTimeToLive, call: Call) -> Result<LeaseStatus> {
+        lease::time_to_live(&self.core, request, call).await
+    }
+
+    async fn leases(&self, call: Call) -> Result<Vec<LeaseId>> {
+        lease::list(&self.core, call).await
+    }
+
+    async fn compact(&self, version: Version, call: Call) -> Result<()> {
+        let request = ext::CompactRequest { version: Some(version.into()) };
+        // What is compacted already up to here is so again.
         let ask = AnyCall {
-            method: STATUS,
-            message: ext::StatusRequest {}.encode_to_vec().into(),
-            hash: 0,
-            what: "tell its status",
-            write: false,
+            write: true,
+            ..AnyCall::read("/norikv.ext.v1.Store/Compact", &request, "forget its history by hand")
         };
+        on_any::<_, ext::CompactResponse>(&self.core, ask, call).await.map(drop)
+    }
+
+    async fn status(&self, call: Call) -> Result<Status> {
+        let ask = AnyCall::read(STATUS, &ext::StatusRequest {}, "tell its status");
         let answer: ext::StatusResponse = on_any(&self.core, ask, call).await?;
         Ok(status_from_wire(answer))
     }
@@ -293,7 +320,7 @@ fn op(op: Op) -> BatchOp {
     BatchOp { op: Some(op), timeout_ms: 0 }
 }
 
-fn confused(what: &str) -> Error {
+pub(crate) fn confused(what: &str) -> Error {
     Error::internal(format!("the server's answer to a {what} is not one; do client and server fit together?"))
 }
 

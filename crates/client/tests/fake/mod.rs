@@ -16,14 +16,14 @@ use std::{
 use bytes::Bytes;
 use norikv_client::{Failed, Link, MessageStream, RemoteStore, Settings, Transport};
 use norikv_core::{
-    Call, Delete, DeleteRange, Entry, Error, ErrorKind, FieldName, Get, GetMany, NodeAddress, Put, StoreRef,
-    Ttl, Version,
+    Call, Delete, DeleteRange, Entry, Error, ErrorKind, FieldName, Get, GetMany, LeaseGrant, LeaseId,
+    NodeAddress, Put, StoreRef, Ttl, Version,
 };
 use norikv_embedded::EmbeddedStore;
 use norikv_proto::{
     consistency_from_wire, entry_to_wire,
     ext::{self, BatchOp, batch_op::Op, batch_result::Result as Answer, range_request::What},
-    failure_from_error, precondition_from_wire, v1,
+    failure_from_error, precondition_from_wire, txn_from_wire, txn_result_to_wire, v1,
 };
 use prost::Message;
 use tokio::sync::mpsc;
@@ -31,6 +31,9 @@ use tokio::sync::mpsc;
 pub const BATCH: &str = "/norikv.ext.v1.Store/Batch";
 pub const RANGE: &str = "/norikv.ext.v1.Store/Range";
 pub const DELETE_RANGE: &str = "/norikv.ext.v1.Store/DeleteRange";
+pub const TXN: &str = "/norikv.ext.v1.Store/Txn";
+pub const GRANT: &str = "/norikv.ext.v1.Lease/Grant";
+pub const REVOKE: &str = "/norikv.ext.v1.Lease/Revoke";
 pub const STATUS: &str = "/norikv.ext.v1.Store/Status";
 pub const WATCH: &str = "/norikv.v1.Meta/WatchCluster";
 pub const PUT: &str = "/norikv.v1.Kv/Put";
@@ -252,6 +255,24 @@ pub async fn serve(store: StoreRef, method: &'static str, message: Bytes) -> Res
             let result = store.delete_range(DeleteRange { range }, Call::default()).await.unwrap();
             Ok(reply(&ext::DeleteRangeResponse { deleted: result.deleted, ..Default::default() }))
         }
+        TXN => {
+            let txn = txn_from_wire(ext::TxnRequest::decode(message).unwrap()).unwrap();
+            let result = store.txn(txn, Call::default()).await;
+            let result = result.map_err(|error| Failed::Answered(failure_from_error(&error)))?;
+            Ok(reply(&txn_result_to_wire(result)))
+        }
+        GRANT => {
+            let ttl = Ttl::from_millis(ext::LeaseGrantRequest::decode(message).unwrap().ttl_ms).unwrap();
+            let granted = store.lease_grant(LeaseGrant { ttl }, Call::default()).await.unwrap();
+            let ttl_ms = u64::try_from(granted.ttl.as_millis()).unwrap();
+            Ok(reply(&ext::LeaseGrantResponse { id: granted.id.get(), ttl_ms }))
+        }
+        REVOKE => {
+            let id = ext::LeaseRevokeRequest::decode(message).unwrap().id;
+            let version = store.lease_revoke(LeaseId::new(id).unwrap(), Call::default()).await;
+            let version = version.map_err(|error| Failed::Answered(failure_from_error(&error)))?;
+            Ok(reply(&ext::LeaseRevokeResponse { version: Some(version.into()) }))
+        }
         _ => Err(bare(12, "unimplemented")),
     }
 }
@@ -266,9 +287,10 @@ async fn apply(store: &StoreRef, op: BatchOp) -> norikv_core::Result<Answer> {
         }
         Op::Put(put) => {
             let prev_entry = put.prev_entry;
+            let lease = LeaseId::new(put.lease);
             let put = put.put.unwrap();
             let put = Put {
-                lease: None,
+                lease,
                 key: put.key,
                 value: put.value,
                 ttl: Ttl::from_millis(put.ttl_ms).ok(),
