@@ -15,10 +15,20 @@ const script = (name, ...args) => [process.execPath, path.join(root, 'scripts', 
 
 const dependencies = () => (depsAreFresh() ? [] : [[...npmCommand(), 'ci']]);
 
+/** etcd, which our stores are held against. Where it cannot be installed, the test that needs it says so. */
+async function etcd() {
+  if ((await run('etcd', ['--version'])).code === 0) return [];
+  if ((await run('apt-get', ['--version'])).code !== 0) return [];
+  const sudo = process.getuid?.() === 0 ? '' : 'sudo -n ';
+  const install = `${sudo}apt-get update; ${sudo}apt-get install -y etcd-server || true`;
+  return [['sh', '-c', install]];
+}
+
 async function nextest() {
   const tests = ['cargo', 'nextest', 'run', '--workspace', '--no-fail-fast'];
   const { code } = await run('cargo', ['nextest', '--version']);
-  return code === 0 ? [tests] : [['cargo', 'install', 'cargo-nextest', '--locked'], tests];
+  const runner = code === 0 ? [] : [['cargo', 'install', 'cargo-nextest', '--locked']];
+  return [...(await etcd()), ...runner, tests];
 }
 
 async function wasm() {
