@@ -33,7 +33,7 @@ use norikv_core::{
     Version, Watch,
 };
 use tonic::Status;
-use worlds::{File, Memory, Served};
+use worlds::{File, Memory};
 
 const CALLS: usize = 60;
 /// The number of a lease that nobody was granted.
@@ -371,7 +371,9 @@ impl Theirs {
 }
 
 async fn within_time<T>(made: impl Future<Output = T>) -> T {
-    tokio::time::timeout(std::time::Duration::from_secs(30), made).await.expect("a watch is silent")
+    tokio::time::timeout(std::time::Duration::from_secs(30), made)
+        .await
+        .unwrap_or_else(|_| panic!("a watch is silent"))
 }
 
 struct Ours {
@@ -830,10 +832,7 @@ async fn random_sequences_are_answered_as_etcd_answers_them() {
     let etcd = Etcd::start().await;
     let mut both = Both {
         theirs: Theirs { api: etcd.api(), leases: Leases::default() },
-        ours: vec![
-            Ours::of("memory:", Memory).await,
-            Ours::of("file:", File::RELAXED).await,
-        ],
+        ours: vec![Ours::of("memory:", Memory).await, Ours::of("file:", File::RELAXED).await],
     };
     let seed = Seed(number("NORIKV_SEED").unwrap_or_else(|| fastrand::u64(..)));
     let mut calls = Calls { random: Rng::with_seed(seed.0), newest: 1, floor: 1, leases: 0 };
