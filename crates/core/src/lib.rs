@@ -36,8 +36,8 @@ pub use error::{Error, ErrorKind, Field, FieldName, Result};
 pub use lease::{LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive};
 pub use limits::{
     DEFAULT_MAX_VALUE_BYTES, DEFAULT_TIMEOUT, Limits, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEEP_ALIVES,
-    MAX_KEY_BYTES, MAX_TTL, MAX_TXN_OPS, PROGRESS_INTERVAL, check_idempotency_key, check_key, check_value,
-    ttl_from_millis,
+    MAX_KEY_BYTES, MAX_TTL, MAX_TXN_BYTES, MAX_TXN_OPS, PROGRESS_INTERVAL, check_idempotency_key, check_key,
+    check_value, ttl_from_millis,
 };
 pub use metered::{LatencySummary, Metered, RequestStats};
 pub use namespaced::Namespaced;

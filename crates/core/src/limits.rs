@@ -12,6 +12,8 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 1_024;
 pub const DEFAULT_MAX_VALUE_BYTES: usize = 1024 * 1024;
 /// The most compares and ops of a transaction, together.
 pub const MAX_TXN_OPS: usize = 128;
+/// The most bytes of keys and values in a transaction, beside one largest value.
+pub const MAX_TXN_BYTES: usize = 4 * 1024 * 1024;
 /// The most leases that one keep-alive names.
 pub const MAX_KEEP_ALIVES: usize = 1_024;
 /// How long a watch that asked for progress is silent at most.

@@ -6,7 +6,7 @@ use crate::{
     Delete, DeleteRange, DeleteRangeResult, DeleteResult, Entry, Error, Get, KeyRange, LeaseId, Page, Put,
     PutResult, Result, Scan, Version,
     error::show_key,
-    limits::{MAX_TXN_OPS, check_key},
+    limits::{MAX_TXN_BYTES, MAX_TXN_OPS, check_key},
 };
 
 /// How a compare relates what is found to what was asked for.
@@ -172,7 +172,8 @@ impl Txn {
     /// Refuses what no store may carry out.
     ///
     /// # Errors
-    /// `InvalidArgument`: more than [`MAX_TXN_OPS`] compares and ops, a key, range or value that no call takes, an
+    /// `InvalidArgument`: more than [`MAX_TXN_OPS`] compares and ops, more than [`MAX_TXN_BYTES`] of keys and values beside
+    /// one largest value, a key, range or value that no call takes, an
     /// order asked of `exists`, two writes of one branch to one key, or a scan at a version.
     pub fn check(&self, max_value_bytes: usize) -> Result<()> {
         let count = self.compares.len() + self.then.len() + self.otherwise.len();
@@ -183,7 +184,30 @@ impl Txn {
         }
         self.compares.iter().try_for_each(Compare::check)?;
         check_branch(&self.then, max_value_bytes)?;
-        check_branch(&self.otherwise, max_value_bytes)
+        check_branch(&self.otherwise, max_value_bytes)?;
+        let (bytes, most) = (self.bytes(), max_value_bytes.saturating_add(MAX_TXN_BYTES));
+        if bytes > most {
+            return Err(Error::invalid_argument(format!(
+                "a transaction has at most {most} bytes of keys and values; this one has {bytes}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The bytes of its keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let compare = |compare: &Compare| match &compare.target {
+            CompareTarget::Value(value) => compare.key.len() + value.len(),
+            _ => compare.key.len(),
+        };
+        let op = |op: &TxnOp| match op {
+            TxnOp::Put(put) => put.key.len() + put.value.len(),
+            TxnOp::Delete(delete) => delete.key.len(),
+            _ => 0,
+        };
+        let ops = self.then.iter().chain(&self.otherwise);
+        self.compares.iter().map(compare).sum::<usize>() + ops.map(op).sum::<usize>()
     }
 
     /// Whether it only reads, whichever branch is taken.
@@ -312,6 +336,18 @@ mod tests {
         }
         let next = TxnOp::Put(Put::new("l", "v"));
         assert!(Txn { then: vec![range(), next], ..Txn::default() }.check(10).is_ok());
+    }
+
+    #[test]
+    fn at_most_4_mib_beside_one_largest_value() {
+        let put = |at: usize, bytes| TxnOp::Put(Put::new(format!("{at:04}"), vec![0; bytes]));
+        let of = |puts, bytes| Txn { then: (0..puts).map(|at| put(at, bytes)).collect(), ..Txn::default() };
+        let mib = 1024 * 1024;
+        assert!(of(5, mib - 4).check(mib).is_ok());
+        assert!(of(5, mib).check(mib).is_err());
+        let target = CompareTarget::Value(vec![0; 2 * mib].into());
+        let compare = Compare { key: "k".into(), op: CompareOp::Equal, target };
+        assert!(Txn { compares: vec![compare; 3], ..Txn::default() }.check(mib).is_err());
     }
 
     #[test]

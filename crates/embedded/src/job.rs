@@ -1,6 +1,6 @@
 use norikv_core::{
     Delete, DeleteRange, DeleteRangeResult, DeleteResult, Error, LeaseGrant, LeaseGranted, LeaseId, Put,
-    PutResult, Result, Txn, TxnOp, TxnResult, Version,
+    PutResult, Result, Txn, TxnResult, Version,
 };
 use tokio::sync::oneshot::Sender;
 
@@ -72,14 +72,10 @@ jobs! {
 impl Job {
     /// The bytes it holds in the queue.
     pub(crate) fn bytes(&self) -> usize {
-        let put = |put: &Put| put.key.len() + put.value.len();
         match &self.work {
-            Work::Put(request, _) => put(request),
+            Work::Put(put, _) => put.key.len() + put.value.len(),
             Work::Delete(delete, _) => delete.key.len(),
-            Work::Txn(txn, _) => {
-                let ops = txn.then.iter().chain(&txn.otherwise);
-                ops.map(|op| if let TxnOp::Put(request) = op { put(request) } else { 0 }).sum()
-            }
+            Work::Txn(txn, _) => txn.bytes(),
             _ => 0,
         }
     }
