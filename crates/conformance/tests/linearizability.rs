@@ -163,7 +163,7 @@ async fn try_make(store: &dyn Store, op: &Op) -> Result<Ret> {
     let key = |key: Key| Bytes::from(KEYS[key]);
     let put = async |put: Put| Ok(Ret::Written(within(call(), store.put(put, call())).await?.version.index));
     match op.clone() {
-        Op::Get(of) => Ok(Ret::Found(get(store, key(of)).await?.map(found))),
+        Op::Get(of) => Ok(Ret::Found(get(store, key(of)).await?.as_ref().map(found))),
         Op::Put(of, value) => put(Put::new(key(of), value)).await,
         Op::Delete(of) => {
             let done = within(call(), store.delete(Delete::new(key(of)), call())).await?;
@@ -191,7 +191,7 @@ async fn try_make(store: &dyn Store, op: &Op) -> Result<Ret> {
             };
             let done = txn(store, request).await?;
             let read = |at: usize| match &done.results[at] {
-                TxnOpResult::Get(entry) => entry.clone().map(found),
+                TxnOpResult::Get(entry) => entry.as_ref().map(found),
                 result => panic!("{result:?} to a get"),
             };
             Ok(Ret::Txn {
@@ -203,7 +203,7 @@ async fn try_make(store: &dyn Store, op: &Op) -> Result<Ret> {
     }
 }
 
-fn found(entry: norikv_core::Entry) -> (String, u64) {
+fn found(entry: &norikv_core::Entry) -> (String, u64) {
     (String::from_utf8(entry.value.to_vec()).unwrap(), entry.version.index)
 }
 
