@@ -10,7 +10,7 @@
  * ```
  *
  * This file is the whole public API, to be read top to bottom: values, entries and versions · opening a client ·
- * the client · ranges and scans · the cluster · an ephemeral server · helpers · errors.
+ * the client · ranges and scans · transactions · leases · watches · the cluster · an ephemeral server · helpers · errors.
  *
  * @packageDocumentation
  */
@@ -79,7 +79,7 @@ export interface Entry {
   readonly createVersion: Version;
   /** 1 at creation, one more with each put. 0 from a server of the plain `norikv.v1` protocol, which does not say. */
   readonly generation: number;
-  /** The id of the lease that the entry belongs to. */
+  /** The id of the {@link Lease} that the entry belongs to, or `null`. */
   readonly lease: bigint | null;
   /** When the entry expires, in milliseconds since the Unix epoch. */
   readonly expiresAt: number | null;
@@ -212,6 +212,11 @@ export interface PutOptions extends CallOptions {
    * `idempotencyKey` answers `null` for it.
    */
   readonly prevEntry?: boolean | undefined;
+  /**
+   * The lease that the entry belongs to, or its id: the entry goes when that ends. Not together with `ttlMs`. A put
+   * without it takes the key off an earlier lease.
+   */
+  readonly lease?: Lease | bigint | undefined;
 }
 
 /** What a put with `prevEntry: true` answers. */
@@ -236,6 +241,8 @@ export interface UpdateOptions extends CallOptions {
   readonly maxAttempts?: number | undefined;
   /** The value expires after that many milliseconds. Default: it stays. */
   readonly ttlMs?: number | undefined;
+  /** The lease that the entry belongs to, or its id; as in {@link PutOptions}. */
+  readonly lease?: Lease | bigint | undefined;
 }
 
 /**
@@ -279,8 +286,9 @@ export class NoriKVClient implements AsyncDisposable {
   connect(options?: CallOptions): Promise<void>;
 
   /**
-   * Closes the client: what was acknowledged is on disk, calls under way fail with {@link ClosedError}, and no
-   * timer, socket or thread is left. Closing twice is closing once.
+   * Closes the client: what was acknowledged is on disk, calls under way and watches fail with {@link ClosedError},
+   * its leases are revoked (as many as one second is enough for; others run out), and no timer, socket or thread is
+   * left. Closing twice is closing once.
    */
   close(): Promise<void>;
 
@@ -333,8 +341,9 @@ export class NoriKVClient implements AsyncDisposable {
    * }
    * ```
    *
-   * @throws {@link VersionMismatchError}, {@link AlreadyExistsError}; {@link UnsupportedError} from a server that
-   *   cannot write only if absent.
+   * @throws {@link VersionMismatchError}, {@link AlreadyExistsError}; with a `lease`, {@link LeaseNotFoundError}, or
+   *   {@link LeaseLostError} for one that this client held; {@link UnsupportedError} from a server that cannot write
+   *   only if absent.
    */
   put(
     key: Key,
@@ -409,6 +418,85 @@ export class NoriKVClient implements AsyncDisposable {
     fn: (current: Entry | null) => Value | undefined | Promise<Value | undefined>,
     options?: UpdateOptions,
   ): Promise<Version | null>;
+
+  /**
+   * Begins a transaction: compares, and what is done if all of them hold, or else. Nothing is sent before
+   * {@link Txn.commit}.
+   *
+   * ```ts
+   * import { NoriKVClient, compare, op } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.put('stock', '7');
+   * const outcome = await client
+   *   .txn()
+   *   .if(compare('stock').value.greater('0'), compare('order/1').exists.equals(false))
+   *   .then(op.put('order/1', 'pending'), op.put('stock', '6'), op.get('stock'))
+   *   .else(op.get('stock'))
+   *   .commit();
+   * if (outcome.succeeded) console.log(outcome.results[2]?.text()); // 6
+   * ```
+   */
+  txn(): Txn;
+
+  /**
+   * Grants a lease, which the client keeps alive until it is revoked or lost.
+   *
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * const lease = await client.lease({ ttlMs: 10_000 });
+   * await lease.put('services/api/1', '10.0.0.7:8080');
+   * await lease.revoke();
+   * console.log(await client.getOrNull('services/api/1')); // null
+   * ```
+   *
+   * @throws {@link UnsupportedError} from a store without leases.
+   */
+  lease(options: LeaseOptions): Promise<Lease>;
+
+  /**
+   * Follows the changes of a key or a range, from now on or from `fromVersion`. It begins at once, not with the first
+   * iteration.
+   *
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * const watch = client.watch({ prefix: 'config/' });
+   * await watch.ready;
+   * await client.put('config/color', 'blue');
+   * for await (const { events } of watch) {
+   *   for (const { type, entry } of events) console.log(type, entry.keyText(), entry.text()); // put config/color blue
+   *   break; // ends the watch
+   * }
+   * ```
+   *
+   * @throws {@link InvalidArgumentError} and {@link ClosedError} in the call itself; every other error comes from
+   *   {@link Watch.ready} and the iterator.
+   */
+  watch(range: WatchRange, options?: WatchOptions): Watch;
+
+  /**
+   * Forgets the history before a version, which becomes the oldest that can be read. A store does so by itself with
+   * what is older than its history; this does it sooner.
+   *
+   * ```ts
+   * import { CompactedError, NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * const first = await client.put('a', '1');
+   * const second = await client.put('a', '2');
+   * await client.compact(second);
+   * const reading = client.count({ prefix: 'a' }, { version: first });
+   * console.log(await reading.catch((error: unknown) => error instanceof CompactedError)); // true
+   * ```
+   *
+   * @throws {@link CompactedError} if it is older than what can be read already; {@link InvalidArgumentError} if it is
+   *   in the future.
+   */
+  compact(version: Version, options?: CallOptions): Promise<void>;
 
   /**
    * A client of the keys under a prefix: the same API, with keys going in and coming out without the prefix. It
@@ -493,6 +581,402 @@ export interface ScanOptions extends KeyRange, GetOptions {
 export interface Scan extends AsyncIterable<Entry> {
   /** All entries at once. Mind the memory: a range has no bound of its own. */
   toArray(): Promise<Entry[]>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Transactions
+// ---------------------------------------------------------------------------------------------------------------
+
+/** A condition of a transaction on one key, made by {@link compare}. */
+export interface Compare {
+  /** What of the key is compared. */
+  readonly target: 'value' | 'version' | 'createVersion' | 'generation' | 'lease' | 'exists';
+  /** How it has to relate to what it is compared with. */
+  readonly relation: 'equals' | 'notEquals' | 'less' | 'lessOrEqual' | 'greater' | 'greaterOrEqual';
+}
+
+/**
+ * How something of a key may be compared. Each throws {@link InvalidArgumentError} if it is given something else than
+ * a `T`.
+ */
+export interface Relations<T> {
+  /** What is found is equal to this. */
+  equals(to: T): Compare;
+  /** What is found is not equal to this. */
+  notEquals(to: T): Compare;
+  /** What is found is less than this. */
+  less(to: T): Compare;
+  /** What is found is less than this, or equal to it. */
+  lessOrEqual(to: T): Compare;
+  /** What is found is greater than this. */
+  greater(to: T): Compare;
+  /** What is found is greater than this, or equal to it. */
+  greaterOrEqual(to: T): Compare;
+}
+
+/** What of a key can be compared. */
+export interface CompareKey {
+  /** The value, as unsigned bytes. False for a missing key, whatever the relation. */
+  readonly value: Relations<Value>;
+  /** The version of the last change. A missing key has `new Version(0n, 0n)`, the least of all. */
+  readonly version: Relations<Version>;
+  /** The version of the creation; of a missing key as for `version`. */
+  readonly createVersion: Relations<Version>;
+  /** The generation; 0 for a missing key. */
+  readonly generation: Relations<number>;
+  /** The lease, or its id; 0n for a missing key and for one without a lease. */
+  readonly lease: Relations<Lease | bigint>;
+  /** Whether the key is there. */
+  readonly exists: Pick<Relations<boolean>, 'equals' | 'notEquals'>;
+}
+
+/**
+ * Begins a condition on a key.
+ *
+ * ```ts
+ * import { NoriKVClient, compare, op } from '@norikv/client';
+ *
+ * await using client = await NoriKVClient.open('memory:');
+ * const claim = client
+ *   .txn()
+ *   .if(compare('owner').exists.equals(false))
+ *   .then(op.put('owner', 'me'));
+ * console.log((await claim.commit()).succeeded); // true
+ * console.log((await claim.commit()).succeeded); // false
+ * ```
+ *
+ * @throws {@link InvalidArgumentError} if the key is no key.
+ */
+export function compare(key: Key): CompareKey;
+
+/** A step of a transaction, made by {@link op}. */
+export interface TxnOp<
+  Type extends 'put' | 'get' | 'delete' | 'deleteRange' | 'scan' =
+    'put' | 'get' | 'delete' | 'deleteRange' | 'scan',
+  PrevEntry extends boolean = boolean,
+> {
+  /** What it does. */
+  readonly type: Type;
+  /** Whether it answers the entry that was there before. */
+  readonly prevEntry: PrevEntry;
+}
+
+/** Options of a put in a transaction. What belongs to a call, such as `signal`, belongs to {@link Txn.commit}. */
+export type OpPutOptions = Omit<PutOptions, keyof CallOptions>;
+/** Options of a delete in a transaction. */
+export type OpDeleteOptions = Omit<DeleteOptions, keyof CallOptions>;
+/** What to scan in a transaction: all of it at once, as the transaction finds it. */
+export type OpScanOptions = Omit<ScanOptions, keyof GetOptions | 'version'>;
+
+/**
+ * Makes the steps of a transaction. Each takes what the call of the same name takes, and refuses the same with
+ * {@link InvalidArgumentError}; a lease that is lost with {@link LeaseLostError}.
+ *
+ * A condition of a put or delete that does not hold fails the whole transaction with its own error.
+ *
+ * ```ts
+ * import { NoriKVClient, op } from '@norikv/client';
+ *
+ * await using client = await NoriKVClient.open('memory:');
+ * const { results } = await client
+ *   .txn()
+ *   .then(op.put('a', '1'), op.put('b', '2'), op.scan({ limit: 10 }), op.deleteRange({ prefix: 'c' }))
+ *   .commit();
+ * console.log(results.length); // 4
+ * ```
+ */
+export const op: {
+  /** Writes one key. Answers the {@link Version}, or a {@link PutResult} with `prevEntry: true`. */
+  put(
+    key: Key,
+    value: Value,
+    options: OpPutOptions & { readonly prevEntry: true },
+  ): TxnOp<'put', true>;
+  /** Writes one key. */
+  put(
+    key: Key,
+    value: Value,
+    options?: OpPutOptions & { readonly prevEntry?: false },
+  ): TxnOp<'put', false>;
+  /** Writes one key, where the options are known only when it runs. */
+  put(key: Key, value: Value, options?: OpPutOptions): TxnOp<'put'>;
+  /** Reads one key, as the steps before left it. Answers the {@link Entry}, or `null`. */
+  get(key: Key): TxnOp<'get', false>;
+  /** Deletes one key. Answers whether it was there. */
+  delete(key: Key, options?: OpDeleteOptions): TxnOp<'delete', false>;
+  /** Deletes every key of a range. Answers how many there were. */
+  deleteRange(range: KeyRange): TxnOp<'deleteRange', false>;
+  /** Reads a range, as the steps before left it. Answers its entries. */
+  scan(options?: OpScanOptions): TxnOp<'scan', false>;
+};
+
+/** What a step of a transaction answers. */
+export type TxnOpResult<Step extends TxnOp> =
+  Step extends TxnOp<'put', true>
+    ? PutResult
+    : Step extends TxnOp<'put', false>
+      ? Version
+      : Step extends TxnOp<'put'>
+        ? Version | PutResult
+        : Step extends TxnOp<'get'>
+          ? Entry | null
+          : Step extends TxnOp<'delete'>
+            ? boolean
+            : Step extends TxnOp<'deleteRange'>
+              ? number
+              : Step extends TxnOp<'scan'>
+                ? readonly Entry[]
+                : Version | PutResult | Entry | null | boolean | number | readonly Entry[];
+
+/** What the steps of a branch answer, in their order. */
+export type TxnOpResults<Steps extends readonly TxnOp[]> = {
+  readonly [At in keyof Steps]: TxnOpResult<Steps[At]>;
+};
+
+/** What a transaction answers: `succeeded` says which branch was taken, and so what `results` are. */
+export type TxnResult<Then extends readonly TxnOp[], Else extends readonly TxnOp[]> =
+  | {
+      /** All compares held, and `then` was done. */
+      readonly succeeded: true;
+      /** The version of the transaction; of the store, if it changed nothing. */
+      readonly version: Version;
+      /** What the ops of `then` answered. */
+      readonly results: TxnOpResults<Then>;
+    }
+  | {
+      /** A compare did not hold, and `else` was done. */
+      readonly succeeded: false;
+      /** The version of the transaction; of the store, if it changed nothing. */
+      readonly version: Version;
+      /** What the ops of `else` answered. */
+      readonly results: TxnOpResults<Else>;
+    };
+
+/**
+ * A transaction that is being put together: at most 128 compares and ops, and in each branch one write for each key.
+ *
+ * Each method answers a new transaction and leaves this one as it is, so that one may be begun once and committed
+ * many times. Calling one again adds to what there is. It is no promise, though it has a `then`: awaiting it instead
+ * of {@link Txn.commit} fails with {@link InvalidArgumentError}, and does not compile.
+ *
+ * ```ts
+ * import { NoriKVClient, compare, op } from '@norikv/client';
+ *
+ * await using client = await NoriKVClient.open('memory:');
+ * const version = await client.put('config', 'a');
+ * const { succeeded } = await client
+ *   .txn()
+ *   .if(compare('config').version.equals(version))
+ *   .then(op.put('config', 'b'), op.put('config/changed', 'yes'))
+ *   .commit();
+ * console.log(succeeded); // true
+ * ```
+ */
+export interface Txn<
+  Then extends readonly TxnOp[] = readonly [],
+  Else extends readonly TxnOp[] = readonly [],
+> {
+  /** Adds conditions. All have to hold; none at all hold. */
+  if(...compares: readonly Compare[]): Txn<Then, Else>;
+  /** Adds ops for when all conditions hold. */
+  then<Added extends readonly TxnOp[]>(...ops: Added): Txn<readonly [...Then, ...Added], Else>;
+  /** Adds ops for when a condition does not hold. */
+  else<Added extends readonly TxnOp[]>(...ops: Added): Txn<Then, readonly [...Else, ...Added]>;
+  /**
+   * Checks and does it all at once: in one revision, or in none if nothing changed. Its reads see the writes before
+   * them, and nobody sees a part of it.
+   *
+   * An error's `outcome` is `'unknown'` where that of a put would be.
+   *
+   * @throws {@link InvalidArgumentError} for more than 128 compares and ops, two writes to one key in one branch, or
+   *   what a single call refuses; {@link VersionMismatchError} and {@link AlreadyExistsError} from a condition of an
+   *   op; {@link LeaseNotFoundError} and {@link LeaseLostError} from its lease; {@link UnsupportedError}.
+   */
+  commit(options?: CallOptions): Promise<TxnResult<Then, Else>>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Leases
+// ---------------------------------------------------------------------------------------------------------------
+
+/** Options of {@link NoriKVClient.lease}. */
+export interface LeaseOptions extends CallOptions {
+  /** How long the lease lives without a keep-alive, in milliseconds: a whole number from 1 to 10 years. */
+  readonly ttlMs: number;
+}
+
+/** Options of {@link Lease.put}: those of a put but for its two ends. */
+export type LeasePutOptions = Omit<PutOptions, 'lease' | 'ttlMs'>;
+
+/** Options of {@link Lease.timeToLive}. */
+export interface LeaseTimeToLiveOptions extends CallOptions {
+  /** Whether to list the lease's keys. Default false. */
+  readonly keys?: boolean | undefined;
+}
+
+/** How long a lease has left. */
+export interface LeaseStatus {
+  /** How long it was granted for, in milliseconds. */
+  readonly grantedMs: number;
+  /** How long it has left without a keep-alive, in milliseconds. */
+  readonly remainingMs: number;
+  /** Its keys in their order, if they were asked for. Within a namespace: those of it, without its prefix. */
+  readonly keys: readonly Uint8Array[];
+}
+
+/**
+ * A lease: keys put with it go together, in one revision, when it ends.
+ *
+ * The client renews it every third of its time, from a thread of its own, so that a busy event loop does not lose it.
+ * It is lost when the store says so, when its time passed without a renewal that the store confirmed, when it is
+ * revoked, and when its client is closed; once lost, it stays lost. A holder never believes in it longer than the
+ * store does: a process that stood still finds out before it does anything else with the lease. It does not keep the
+ * process alive.
+ *
+ * Each use of a lease that is lost fails with {@link LeaseLostError}.
+ *
+ * ```ts
+ * import { NoriKVClient } from '@norikv/client';
+ *
+ * await using client = await NoriKVClient.open('memory:');
+ * await using lease = await client.lease({ ttlMs: 5_000 });
+ * lease.signal.addEventListener('abort', () => {
+ *   console.log('stop the work:', String(lease.signal.reason));
+ * });
+ * await lease.put('leader', 'me', { ifNotExists: true });
+ * const { keys } = await lease.timeToLive({ keys: true });
+ * console.log(keys.length); // 1
+ * ```
+ */
+export interface Lease extends AsyncDisposable {
+  /** Its number, as {@link Entry.lease} says it. */
+  readonly id: bigint;
+  /** How long it lives without a keep-alive: what was asked for, or more where the store counts in whole seconds. */
+  readonly ttlMs: number;
+  /** Resolves with the reason when the lease is lost. It never rejects. */
+  readonly lost: Promise<LeaseLostError>;
+  /** Fires when the lease is lost; its `reason` is a {@link LeaseLostError}. Looking at it asks the clock first. */
+  readonly signal: AbortSignal;
+  /**
+   * Writes one key with this lease; otherwise as {@link NoriKVClient.put}.
+   *
+   * @throws {@link LeaseLostError}, {@link VersionMismatchError}, {@link AlreadyExistsError}.
+   */
+  put(
+    key: Key,
+    value: Value,
+    options: LeasePutOptions & { readonly prevEntry: true },
+  ): Promise<PutResult>;
+  /** Writes one key with this lease, and answers the version of the write. */
+  put(
+    key: Key,
+    value: Value,
+    options?: LeasePutOptions & { readonly prevEntry?: false },
+  ): Promise<Version>;
+  /** Writes one key with this lease, where the options are known only when it runs. */
+  put(key: Key, value: Value, options?: LeasePutOptions): Promise<Version | PutResult>;
+  /**
+   * How long it has left, by the store's clock, and its keys.
+   *
+   * @throws {@link LeaseLostError}.
+   */
+  timeToLive(options?: LeaseTimeToLiveOptions): Promise<LeaseStatus>;
+  /**
+   * Ends it: its keys go in one revision. `lost` and `signal` say so, too. If the call fails, the lease is not renewed
+   * any more, and runs out.
+   *
+   * @throws {@link LeaseLostError} if it was lost before.
+   */
+  revoke(options?: CallOptions): Promise<void>;
+  /** Revokes it if it is not lost, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Watches
+// ---------------------------------------------------------------------------------------------------------------
+
+/** What a watch follows: one key, or a range; without any bound, every key. Other names are refused. */
+export interface WatchRange extends KeyRange {
+  /** The one key. Not together with a range. */
+  readonly key?: Key | undefined;
+}
+
+/** Options of {@link NoriKVClient.watch}. */
+export interface WatchOptions {
+  /** The first version that is wanted: what happened since is replayed. Default: what happens from now on. */
+  readonly fromVersion?: Version | undefined;
+  /** Whether events tell the entry that was there before. Default false. */
+  readonly prevEntry?: boolean | undefined;
+  /**
+   * Whether to send an empty batch at least every 10 s, with the version up to which nothing is missing. Default
+   * false.
+   */
+  readonly progress?: boolean | undefined;
+  /** Whether puts are wanted. Default true. */
+  readonly puts?: boolean | undefined;
+  /** Whether deletes are wanted. Default true. */
+  readonly deletes?: boolean | undefined;
+  /** Ends the watch when it fires: what is unread is dropped, and the iterator throws {@link CancelledError}. */
+  readonly signal?: AbortSignal | undefined;
+  /** How long it may take to begin, in milliseconds. Default: the client's `timeout`. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** One change of one key. */
+export interface WatchEvent {
+  /** What happened to the key: it was put, or it is gone. */
+  readonly type: 'put' | 'delete';
+  /** The entry as the change left it. Of a delete: its key and its version, everything else empty. */
+  readonly entry: Entry;
+  /** The entry before, if it was asked for and there was one. */
+  readonly prevEntry?: Entry;
+  /** Why it happened, where the store knows it: a call, its time to live, or its lease. */
+  readonly reason: 'write' | 'expired' | 'lease';
+}
+
+/** The changes of one revision. */
+export interface WatchBatch {
+  /** Their version: nothing up to it is missing. */
+  readonly version: Version;
+  /** The changes, in the order in which they were made. None, where the batch only tells progress. */
+  readonly events: readonly WatchEvent[];
+}
+
+/**
+ * A watch under way: batches in the order of their revisions, each once, without a gap, also across a lost connection.
+ *
+ * It is iterated once: a second iteration is refused with {@link InvalidArgumentError}. Leaving the loop ends the
+ * watch. An error comes after the batches before it: {@link CompactedError} if the history from `fromVersion` on is
+ * not kept any more, {@link ClosedError} when the client is closed. Who is slow holds up nobody, and misses nothing
+ * that the store's history still has.
+ *
+ * Waiting for the next batch keeps the process alive; a watch that nobody iterates does not.
+ *
+ * ```ts
+ * import { NoriKVClient } from '@norikv/client';
+ *
+ * await using client = await NoriKVClient.open('memory:');
+ * const version = await client.put('a', '1');
+ * await client.delete('a');
+ * await using watch = client.watch({ key: 'a' }, { fromVersion: version, prevEntry: true });
+ * const seen: string[] = [];
+ * for await (const { events } of watch) {
+ *   for (const { type, prevEntry } of events) seen.push(`${type} ${prevEntry?.text() ?? '-'}`);
+ *   if (seen.length === 2) break;
+ * }
+ * console.log(seen.join(', ')); // put -, delete 1
+ * ```
+ */
+export interface Watch extends AsyncDisposable {
+  /** Resolves once the watch has begun, with the version that it starts after. Nobody has to look at it. */
+  readonly ready: Promise<Version>;
+  /** Ends the watch: what is unread is dropped, and the iterator is done. Closing twice is closing once. */
+  close(): Promise<void>;
+  /** The batches. @throws {@link InvalidArgumentError} when it is iterated a second time. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<WatchBatch, undefined>;
+  /** The same as {@link Watch.close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -911,14 +1395,18 @@ export class CompactedError extends NoriKVError {
   readonly compactVersion: Version | null;
 }
 
-/** No such lease. */
+/** The store has no such lease: it was revoked, or ran out. Grant a new one. */
 export class LeaseNotFoundError extends NoriKVError {
-  constructor(message: string, details?: ErrorDetails);
+  constructor(message: string, details: ErrorDetails & { readonly lease: bigint });
+  /** The id of the lease. */
+  readonly lease: bigint;
 }
 
-/** The lease was lost. */
+/** A lease that this client held is lost; the message says why. Stop what it stood for, and grant a new one. */
 export class LeaseLostError extends NoriKVError {
-  constructor(message: string, details?: ErrorDetails);
+  constructor(message: string, details: ErrorDetails & { readonly lease: bigint });
+  /** The id of the lease. */
+  readonly lease: bigint;
 }
 
 /** Something named in the call, other than a key, is not there. */

@@ -44,6 +44,21 @@ export function toBytes(data: string | Uint8Array, what: string): Uint8Array {
   throw new InvalidArgumentError(`${what} is a string or a Uint8Array; got ${describe(given)}`);
 }
 
+/** The key as the entry keeps it: bytes are copied, since the caller may change its own. */
+export function ownKey(key: string | Uint8Array): string | Uint8Array {
+  return typeof key === 'string' ? key : new Uint8Array(toBytes(key, 'a key'));
+}
+
+/** The keys as their entries keep them. */
+export function ownKeys(keys: readonly (string | Uint8Array)[]): (string | Uint8Array)[] {
+  const given: unknown = keys;
+  if (!Array.isArray(given)) {
+    throw new InvalidArgumentError(`getMany takes an array of keys; got ${describe(given)}`);
+  }
+  // Not `map`, which leaves the holes of an array out.
+  return Array.from(keys, ownKey);
+}
+
 /** What a value of the wrong type is, for an error's message. */
 export function describe(value: unknown): string {
   switch (typeof value) {

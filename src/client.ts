@@ -9,6 +9,7 @@ import type {
   GetOptions,
   Key,
   KeyRange,
+  LeaseOptions,
   NoriKVClient as PublicClient,
   PutOptions,
   PutResult,
@@ -16,45 +17,51 @@ import type {
   Status,
   UpdateOptions,
   Value,
+  WatchOptions,
+  WatchRange,
 } from '../index.js';
 import { binding } from './binding.js';
-import { describe, toBytes } from './bytes.js';
+import { describe, ownKey, ownKeys, toBytes } from './bytes.js';
 import { clusterViewOf, statsOf, statusOf } from './cluster.js';
 import { configJson, timeoutOf } from './config.js';
 import { consistencyNumber } from './consistency.js';
 import { Entry } from './entry.js';
-import { InternalError, InvalidArgumentError, KeyNotFoundError } from './errors.js';
+import { InvalidArgumentError, KeyNotFoundError } from './errors.js';
 import { Failure } from './failure.js';
 import { Op } from './frame.js';
-import { COUNT_OPTIONS, DELETE_OPTIONS, GET_OPTIONS, PUT_OPTIONS, checkOptions } from './names.js';
-import { writePut, writeDelete } from './write.js';
-import { checkBounded, writeRange } from './range.js';
-import { Json, VersionAndEntry } from './reply.js';
+import { grantLease } from './lease.js';
+import type { Lease } from './lease.js';
+import { COUNT_OPTIONS, DELETE_OPTIONS, GET_OPTIONS, checkOptions } from './names.js';
+import { Part } from './part.js';
+import { put } from './put.js';
+import { checkBounded, writeRange, writeVersion } from './range.js';
+import { Json } from './reply.js';
 import type { Reply } from './reply.js';
 import { Scan } from './scan.js';
-import { Session, ownKey, ownKeys } from './session.js';
-import type { Request } from './session.js';
+import { Session } from './session.js';
 import { cutStack, refusing } from './stack.js';
 import type { Caller } from './stack.js';
+import { Txn } from './txn.js';
+import { unexpected } from './unexpected.js';
 import { update } from './update.js';
-import { Version } from './version.js';
+import type { Version } from './version.js';
+import { Watch } from './watch.js';
+import { writeDelete } from './write.js';
 
 /** A client of one store, wherever it is. `index.d.ts` says what each method promises. */
 export class NoriKVClient implements PublicClient {
-  readonly #session: Session;
-  /** The namespace, for a client of a part of the store. */
-  readonly #prefix: Uint8Array | undefined;
+  readonly #part: Part;
 
   constructor(config: string | ClientConfig) {
     const part: unknown = config;
     if (part instanceof Part) {
-      this.#session = part.session;
-      this.#prefix = part.prefix;
+      this.#part = part;
     } else {
-      this.#session = refusing(
+      const session = refusing(
         NoriKVClient,
         () => new Session(binding(), configJson(config), timeoutOf(config)),
       );
+      this.#part = new Part(session, undefined);
     }
   }
 
@@ -74,13 +81,13 @@ export class NoriKVClient implements PublicClient {
   }
 
   async #connect(options: CallOptions | undefined, caller: Caller): Promise<void> {
-    const reply = await this.#call(caller, { op: Op.connect, options });
+    const reply = await this.#part.call(caller, { op: Op.connect, options });
     if (reply !== undefined) throw unexpected('connect');
   }
 
   async close(): Promise<void> {
-    if (this.#prefix !== undefined) return;
-    const reply = await this.#session.close();
+    if (this.#part.prefix !== undefined) return;
+    const reply = await this.#part.session.close();
     if (reply instanceof Failure) throw reply.toError(NoriKVClient.prototype.close);
   }
 
@@ -89,7 +96,7 @@ export class NoriKVClient implements PublicClient {
   }
 
   isConnected(): boolean {
-    if (!this.#session.connected) return false;
+    if (!this.#part.session.connected) return false;
     const { router, pool } = this.getStats();
     // A store in the process has no servers, and is there until it is closed.
     return router.totalNodes === 0 || pool.activeConnections > 0;
@@ -115,7 +122,7 @@ export class NoriKVClient implements PublicClient {
 
   async getMany(keys: readonly Key[], options?: GetOptions): Promise<(Entry | null)[]> {
     const caller = NoriKVClient.prototype.getMany;
-    const reply = await this.#call(caller, {
+    const reply = await this.#part.call(caller, {
       op: Op.getMany,
       options,
       known: GET_OPTIONS,
@@ -142,24 +149,11 @@ export class NoriKVClient implements PublicClient {
   ): Promise<Version>;
   put(key: Key, value: Value, options?: PutOptions): Promise<Version | PutResult>;
   async put(key: Key, value: Value, options?: PutOptions): Promise<Version | PutResult> {
-    const caller = NoriKVClient.prototype.put;
-    const reply = await this.#call(caller, {
-      op: Op.put,
-      writes: true,
-      options,
-      known: PUT_OPTIONS,
-      asked: options?.prevEntry === true ? refusing(caller, () => ownKey(key)) : key,
-      write: (frame) => {
-        writePut(frame, key, value, options);
-      },
-    });
-    if (reply instanceof Version) return reply;
-    if (reply instanceof VersionAndEntry) return { version: reply.version, prevEntry: reply.entry };
-    throw unexpected('put');
+    return await put(this.#part, NoriKVClient.prototype.put, key, value, options);
   }
 
   async delete(key: Key, options?: DeleteOptions): Promise<boolean> {
-    const reply = await this.#call(NoriKVClient.prototype.delete, {
+    const reply = await this.#part.call(NoriKVClient.prototype.delete, {
       op: Op.delete,
       writes: true,
       options,
@@ -173,7 +167,7 @@ export class NoriKVClient implements PublicClient {
   }
 
   async deleteRange(range: KeyRange, options?: CallOptions): Promise<number> {
-    const reply = await this.#call(NoriKVClient.prototype.deleteRange, {
+    const reply = await this.#part.call(NoriKVClient.prototype.deleteRange, {
       op: Op.deleteRange,
       writes: true,
       options,
@@ -187,11 +181,11 @@ export class NoriKVClient implements PublicClient {
   }
 
   scan(options: ScanOptions = {}): Scan {
-    return new Scan(this.#session, this.#prefix, options);
+    return new Scan(this.#part, options);
   }
 
   async count(range: KeyRange, options?: CountOptions): Promise<number> {
-    const reply = await this.#call(NoriKVClient.prototype.count, {
+    const reply = await this.#part.call(NoriKVClient.prototype.count, {
       op: Op.count,
       options,
       known: COUNT_OPTIONS,
@@ -209,14 +203,37 @@ export class NoriKVClient implements PublicClient {
     fn: (current: PublicEntry | null) => Value | undefined | Promise<Value | undefined>,
     options: UpdateOptions = {},
   ): Promise<Version | null> {
-    const { timeoutMs } = this.#session;
+    const { timeoutMs } = this.#part.session;
     const call = { client: this, timeoutMs, caller: NoriKVClient.prototype.update };
     return await update(call, key, fn, options);
   }
 
+  txn(): Txn {
+    return new Txn(this.#part);
+  }
+
+  async lease(options: LeaseOptions): Promise<Lease> {
+    return await grantLease(this.#part, NoriKVClient.prototype.lease, options);
+  }
+
+  watch(range: WatchRange, options?: WatchOptions): Watch {
+    return refusing(NoriKVClient.prototype.watch, () => new Watch(this.#part, range, options));
+  }
+
+  async compact(version: Version, options?: CallOptions): Promise<void> {
+    const reply = await this.#part.call(NoriKVClient.prototype.compact, {
+      op: Op.compact,
+      options,
+      write: (frame) => {
+        writeVersion(frame, version, 'the version to compact to');
+      },
+    });
+    if (reply !== undefined) throw unexpected('compact');
+  }
+
   namespace(prefix: Key): NoriKVClient {
     const inner = refusing(NoriKVClient.prototype.namespace, () => toBytes(prefix, 'a namespace'));
-    const outer = this.#prefix ?? new Uint8Array();
+    const outer = this.#part.prefix ?? new Uint8Array();
     const whole = new Uint8Array(outer.length + inner.length);
     whole.set(outer);
     whole.set(inner, outer.length);
@@ -227,21 +244,23 @@ export class NoriKVClient implements PublicClient {
       cutStack(error, NoriKVClient.prototype.namespace);
       throw error;
     }
-    return Part.of(this.#session, whole);
+    // The public constructor takes a configuration; a part is told apart by its class.
+    const part: object = new Part(this.#part.session, whole);
+    return new NoriKVClient(part as ClientConfig);
   }
 
   async status(options?: CallOptions): Promise<Status> {
-    const reply = await this.#call(NoriKVClient.prototype.status, { op: Op.status, options });
+    const reply = await this.#part.call(NoriKVClient.prototype.status, { op: Op.status, options });
     if (reply instanceof Json) return statusOf(reply.text);
     throw unexpected('status');
   }
 
   getStats(): ClientStats {
-    return statsOf(this.#session.stats());
+    return statsOf(this.#part.session.stats());
   }
 
   getClusterView(): ClusterView | null {
-    const view = this.#session.clusterView();
+    const view = this.#part.session.clusterView();
     return view === null ? null : clusterViewOf(view);
   }
 
@@ -251,7 +270,7 @@ export class NoriKVClient implements PublicClient {
       if (typeof given !== 'function') {
         throw new InvalidArgumentError(`a listener is a function; got ${describe(given)}`);
       }
-      return this.#session.stream(Op.watchCluster, (reply) => {
+      return this.#part.session.listen(Op.watchCluster, (reply) => {
         if (reply instanceof Json) listener(clusterViewOf(reply.text));
       });
     });
@@ -272,7 +291,7 @@ export class NoriKVClient implements PublicClient {
         if (options.signal !== undefined || options.timeoutMs !== undefined) return undefined;
         consistency = consistencyNumber(options.consistency);
       }
-      reply = this.#session.getNow(key, this.#prefix, consistency);
+      reply = this.#part.session.getNow(key, this.#part.prefix, consistency);
     } catch (error) {
       if (error instanceof Error) cutStack(error, caller);
       throw error;
@@ -289,7 +308,7 @@ export class NoriKVClient implements PublicClient {
     key: Key,
     options: GetOptions | undefined,
   ): Promise<Entry | typeof MISSING> {
-    const reply = await this.#call(caller, {
+    const reply = await this.#part.call(caller, {
       op: Op.get,
       options,
       known: GET_OPTIONS,
@@ -303,21 +322,6 @@ export class NoriKVClient implements PublicClient {
     if (reply === null) return MISSING;
     throw unexpected('get');
   }
-
-  /** Makes a call, and throws its failure with a stack that begins in the caller of `caller`. */
-  async #call(caller: Caller, request: Request): Promise<Exclude<Reply, Failure>> {
-    let made: Promise<Reply>;
-    try {
-      made = this.#session.call(request, this.#prefix);
-    } catch (error) {
-      if (error instanceof Error) cutStack(error, caller);
-      throw error;
-    }
-    const reply = await made;
-    if (reply instanceof Failure) throw reply.toError(caller);
-    this.#session.connected = true;
-    return reply;
-  }
 }
 
 /** That a key is not there, told apart from a read that was not answered yet. */
@@ -325,24 +329,6 @@ const MISSING = Symbol('missing');
 
 /** A namespace leaves room for a key of one byte. */
 const MAX_PREFIX_BYTES = 1024;
-
-/** What a client of a part of a store is made of. */
-class Part {
-  private constructor(
-    readonly session: Session,
-    readonly prefix: Uint8Array,
-  ) {}
-
-  static of(session: Session, prefix: Uint8Array): NoriKVClient {
-    // The public constructor takes a configuration; this one is told apart by its class.
-    const part: object = new Part(session, prefix);
-    return new NoriKVClient(part as ClientConfig);
-  }
-}
-
-function unexpected(call: string): InternalError {
-  return new InternalError(`the core answered ${call} with something else`);
-}
 
 /** Makes a client and connects it. */
 export async function createClient(config: string | ClientConfig): Promise<NoriKVClient> {

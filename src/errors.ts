@@ -188,14 +188,20 @@ export class CompactedError extends NoriKVError {
 }
 
 export class LeaseNotFoundError extends NoriKVError {
-  constructor(message: string, details?: Details) {
+  readonly lease: bigint;
+
+  constructor(message: string, details: Details & { readonly lease: bigint }) {
     super('LEASE_NOT_FOUND', message, details);
+    this.lease = details.lease;
   }
 }
 
 export class LeaseLostError extends NoriKVError {
-  constructor(message: string, details?: Details) {
+  readonly lease: bigint;
+
+  constructor(message: string, details: Details & { readonly lease: bigint }) {
     super('LEASE_LOST', message, details);
+    this.lease = details.lease;
   }
 }
 

@@ -46,6 +46,7 @@ const FIELD = {
   attempts: 8,
   outcome: 9,
   compactVersion: 10,
+  lease: 11,
 } as const;
 
 /** A failed call as it crosses from the core: data, which becomes an error where the caller's stack is at hand. */
@@ -140,9 +141,9 @@ export class Failure {
           compactVersion: this.version(FIELD.compactVersion),
         });
       case 18:
-        return new LeaseNotFoundError(message, details);
+        return new LeaseNotFoundError(message, { ...details, lease: this.lease() });
       case 19:
-        return new LeaseLostError(message, details);
+        return new LeaseLostError(message, { ...details, lease: this.lease() });
       case 20:
         return new NotFoundError(message, details);
       case 21:
@@ -172,6 +173,11 @@ export class Failure {
   private version(field: number): Version | null {
     const version = this.fields.get(field);
     return version instanceof Version ? version : null;
+  }
+
+  private lease(): bigint {
+    const lease = this.fields.get(FIELD.lease);
+    return typeof lease === 'bigint' ? lease : 0n;
   }
 
   private number(field: number): number | null {

@@ -16,6 +16,13 @@ export const Op = {
   close: 10,
   watchCluster: 11,
   cancel: 12,
+  txn: 13,
+  lease: 14,
+  leaseRevoke: 15,
+  leaseTimeToLive: 16,
+  watch: 17,
+  watchMore: 18,
+  compact: 19,
 } as const;
 
 const HAS_PREFIX = 2;
@@ -29,9 +36,15 @@ const LARGEST_KEPT = 1024 * 1024;
  * A call that turns out wrong half-way is taken back with `rollback`, so that bad input leaves nothing behind.
  */
 export class FrameWriter {
-  #bytes = new Uint8Array(SMALLEST);
-  #view = new DataView(this.#bytes.buffer);
+  #bytes: Uint8Array;
+  #view: DataView;
   #at = 0;
+
+  /** @param size - How many bytes it has room for at first. */
+  constructor(size = SMALLEST) {
+    this.#bytes = new Uint8Array(size);
+    this.#view = new DataView(this.#bytes.buffer);
+  }
 
   get length(): number {
     return this.#at;
@@ -99,6 +112,13 @@ export class FrameWriter {
     this.#view.setUint32(this.#at, bytes.length, true);
     this.#bytes.set(bytes, this.#at + 4);
     this.#at += 4 + bytes.length;
+  }
+
+  /** Bytes without their length: what another writer wrote. */
+  raw(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#at);
+    this.#at += bytes.length;
   }
 
   text(text: string): void {

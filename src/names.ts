@@ -1,9 +1,6 @@
 import { describe } from './bytes.js';
 import { InvalidArgumentError } from './errors.js';
 
-/** An option that is known only to be refused by its own error. */
-const LEASE = 'lease';
-
 /**
  * Checks that an argument is an object with names that a call knows. A name that was mistyped would otherwise be
  * ignored: a condition not checked, a bound not kept. A name counts whatever its value is.
@@ -19,29 +16,40 @@ export function checkNames(given: unknown, known: ReadonlySet<string>, what: str
   for (const name in given as object) {
     if (!known.has(name) && Object.hasOwn(given as object, name)) {
       throw new InvalidArgumentError(
-        `${what}; ${JSON.stringify(name)} is no name that this call knows: it knows ${[...known].filter((name) => name !== LEASE).join(', ')}`,
+        `${what}; ${JSON.stringify(name)} is no name that this call knows: it knows ${[...known].join(', ')}`,
       );
     }
   }
 }
 
+const names = (...lists: readonly (readonly string[])[]): ReadonlySet<string> =>
+  new Set(lists.flat());
+
 /** Options of every call, of reads, and of each call that has more. */
 const ofCalls = ['signal', 'timeoutMs'];
 const ofReads = ['consistency', ...ofCalls];
-const ofWrites = ['ifMatchVersion', 'idempotencyKey', ...ofCalls];
-export const CALL_OPTIONS: ReadonlySet<string> = new Set(ofCalls);
-export const GET_OPTIONS: ReadonlySet<string> = new Set(ofReads);
-export const COUNT_OPTIONS: ReadonlySet<string> = new Set(['version', ...ofReads]);
-export const DELETE_OPTIONS: ReadonlySet<string> = new Set(ofWrites);
-export const PUT_OPTIONS: ReadonlySet<string> = new Set([
-  ...['ttlMs', 'ifNotExists', 'prevEntry', LEASE],
-  ...ofWrites,
-]);
-export const UPDATE_OPTIONS: ReadonlySet<string> = new Set(['maxAttempts', 'ttlMs', ...ofCalls]);
-export const SCAN_OPTIONS: ReadonlySet<string> = new Set([
-  ...['prefix', 'start', 'end', 'limit', 'reverse', 'keysOnly', 'version'],
-  ...ofReads,
-]);
+const ofDeletes = ['ifMatchVersion', 'idempotencyKey'];
+const ofLeasePuts = ['ifNotExists', 'prevEntry', ...ofDeletes];
+const ofPuts = ['ttlMs', 'lease', ...ofLeasePuts];
+const ofScans = ['prefix', 'start', 'end', 'limit', 'reverse', 'keysOnly', 'version'];
+export const CALL_OPTIONS = names(ofCalls);
+export const GET_OPTIONS = names(ofReads);
+export const COUNT_OPTIONS = names(['version'], ofReads);
+export const DELETE_OPTIONS = names(ofDeletes, ofCalls);
+export const PUT_OPTIONS = names(ofPuts, ofCalls);
+export const UPDATE_OPTIONS = names(['maxAttempts', 'ttlMs', 'lease'], ofCalls);
+export const SCAN_OPTIONS = names(ofScans, ofReads);
+export const LEASE_OPTIONS = names(['ttlMs'], ofCalls);
+export const LEASE_PUT_OPTIONS = names(ofLeasePuts, ofCalls);
+export const TIME_TO_LIVE_OPTIONS = names(['keys'], ofCalls);
+export const WATCH_OPTIONS = names(
+  ['fromVersion', 'prevEntry', 'progress', 'puts', 'deletes'],
+  ofCalls,
+);
+/** Those of the ops of a transaction: what belongs to a call belongs to its commit. */
+export const OP_PUT_OPTIONS = names(ofPuts);
+export const OP_DELETE_OPTIONS = names(ofDeletes);
+export const OP_SCAN_OPTIONS = names(ofScans);
 
 /** @throws InvalidArgumentError unless they are left out, or an object with names that the call knows. */
 export function checkOptions(options: object | undefined, known: ReadonlySet<string>): void {

@@ -1,4 +1,4 @@
-import type { KeyRange } from '../index.js';
+import type { KeyRange, WatchRange } from '../index.js';
 import { describe } from './bytes.js';
 import { InvalidArgumentError } from './errors.js';
 import type { FrameWriter } from './frame.js';
@@ -12,8 +12,10 @@ export const REVERSE = 4;
 export const KEYS_ONLY = 8;
 const HAS_VERSION = 16;
 const HAS_AFTER = 32;
+const IS_KEY = 64;
 
 const NAMES: ReadonlySet<string> = new Set(['prefix', 'start', 'end']);
+const WATCH_NAMES: ReadonlySet<string> = new Set(['key', ...NAMES]);
 
 /**
  * Checks a range that is about to be deleted. One without bounds is everything, as for every call, but is more often
@@ -62,12 +64,35 @@ export function writeRange(
   if (after !== undefined) frame.bytes(after);
 }
 
+/** Writes what a watch follows, one key or a range, and the version it begins with. */
+export function writeWatchRange(frame: FrameWriter, range: WatchRange, from?: Version): void {
+  checkNames(range, WATCH_NAMES, 'a watch is of { key }, { prefix } or { start, end }');
+  const { key, prefix, start, end } = range;
+  if (key === undefined) {
+    writeRange(frame, { prefix, start, end }, 0, from);
+    return;
+  }
+  if (prefix !== undefined || start !== undefined || end !== undefined) {
+    throw new InvalidArgumentError('a watch is of a key or of a range: not both');
+  }
+  checkVersion(from, 'fromVersion');
+  frame.u8(IS_KEY | (from === undefined ? 0 : HAS_VERSION));
+  frame.data(key, 'a key');
+  if (from !== undefined) frame.version(from);
+}
+
 /** @throws InvalidArgumentError unless it is a version or left out. */
-export function checkVersion(version: Version | undefined, name: string): void {
-  const given: unknown = version;
+export function checkVersion(given: unknown, name: string): asserts given is Version | undefined {
   if (given !== undefined && !(given instanceof Version)) {
     throw new InvalidArgumentError(
       `${name} is a Version, as put() answers it or Version.parse() makes it; got ${describe(given)}`,
     );
   }
+}
+
+/** Writes a version that has to be there. */
+export function writeVersion(frame: FrameWriter, version: unknown, name: string): void {
+  // What is left out has no version either.
+  checkVersion(version ?? null, name);
+  frame.version(version as Version);
 }

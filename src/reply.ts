@@ -18,6 +18,11 @@ const Tag = {
   entries: 8,
   page: 9,
   json: 10,
+  txn: 11,
+  lease: 12,
+  leaseStatus: 13,
+  watching: 14,
+  batches: 15,
 } as const;
 
 const HAS_LEASE = 1;
@@ -45,6 +50,45 @@ export class Json {
   constructor(readonly text: string) {}
 }
 
+/** What a transaction is answered with. */
+export class TxnReply {
+  constructor(
+    readonly succeeded: boolean,
+    readonly version: Version,
+    readonly results: readonly unknown[],
+  ) {}
+}
+
+/** A lease that was granted. */
+export class LeaseGranted {
+  constructor(
+    readonly id: bigint,
+    readonly ttlMs: number,
+  ) {}
+}
+
+/** How long a lease has left. */
+export class LeaseTimes {
+  constructor(
+    readonly grantedMs: number,
+    readonly remainingMs: number,
+    readonly keys: readonly Uint8Array[],
+  ) {}
+}
+
+/** Batches of watches, in bytes that all of them share and none of them changes. */
+export class Batches {
+  constructor(
+    readonly ids: readonly number[],
+    private readonly bytes: Uint8Array,
+  ) {}
+
+  /** A reader of its own for each watch. */
+  reader(): ReplyReader {
+    return new ReplyReader(this.bytes);
+  }
+}
+
 /** What a call is answered with. `undefined`: it is done; `null`: the key is missing. */
 export type Reply =
   | undefined
@@ -57,7 +101,11 @@ export type Reply =
   | number
   | (Entry | null)[]
   | Page
-  | Json;
+  | Json
+  | TxnReply
+  | LeaseGranted
+  | LeaseTimes
+  | Batches;
 
 /** The key or keys of a call, which its reply does not repeat. */
 export type Asked = string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
@@ -68,6 +116,9 @@ export class ReplyReader {
   readonly #view: DataView;
   #at = 0;
   #end: number;
+  /** The version that was read last, and where. */
+  #last: Version | undefined;
+  #lastAt = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
@@ -78,6 +129,7 @@ export class ReplyReader {
   /** Begins again at the front, for a buffer that is written to again. */
   rewind(): this {
     this.#at = 0;
+    this.#last = undefined;
     this.#end = this.#bytes.length;
     return this;
   }
@@ -124,8 +176,29 @@ export class ReplyReader {
     return bytesToString(this.#bytes.subarray(start, this.#at));
   }
 
+  /** A version. Where the one before is the same, as within a batch of a watch, it is that object. */
   version(): Version {
-    return new Version(this.u64(), this.u64());
+    const at = this.#at;
+    const last = this.#last;
+    if (last !== undefined && this.#same(at, this.#lastAt)) {
+      this.#at = at + 16;
+      return last;
+    }
+    const version = new Version(this.u64(), this.u64());
+    this.#last = version;
+    this.#lastAt = at;
+    return version;
+  }
+
+  /** Whether the 16 bytes at two places are equal. */
+  #same(a: number, b: number): boolean {
+    const view = this.#view;
+    return (
+      view.getUint32(a + 8, true) === view.getUint32(b + 8, true) &&
+      view.getUint32(a, true) === view.getUint32(b, true) &&
+      view.getUint32(a + 12, true) === view.getUint32(b + 12, true) &&
+      view.getUint32(a + 4, true) === view.getUint32(b + 4, true)
+    );
   }
 
   /** The reply to a call that asked for `asked`. */
@@ -141,6 +214,7 @@ export class ReplyReader {
       case Tag.missing:
         return null;
       case Tag.version:
+      case Tag.watching:
         return this.version();
       case Tag.versionAndEntry: {
         const version = this.version();
@@ -158,6 +232,21 @@ export class ReplyReader {
         return this.page();
       case Tag.json:
         return new Json(this.text());
+      case Tag.txn:
+        return this.txn();
+      case Tag.lease:
+        return new LeaseGranted(this.u64(), this.safe());
+      case Tag.leaseStatus:
+        return new LeaseTimes(
+          this.safe(),
+          this.safe(),
+          this.list(() => this.bytes()),
+        );
+      case Tag.batches:
+        return new Batches(
+          this.list(() => this.u32()),
+          this.bytes(),
+        );
       default:
         throw new InternalError(`the core sent a reply of unknown kind ${tag}`);
     }
@@ -183,6 +272,46 @@ export class ReplyReader {
     const length = this.u32();
     const entries = Array.from({ length }, () => this.entry(this.bytes()));
     return new Page(entries, version, more);
+  }
+
+  /** What comes after its number. */
+  list<T>(one: () => T): T[] {
+    return Array.from({ length: this.u32() }, one);
+  }
+
+  txn(): TxnReply {
+    const succeeded = this.u8() === 1;
+    const version = this.version();
+    return new TxnReply(
+      succeeded,
+      version,
+      this.list(() => this.opResult()),
+    );
+  }
+
+  opResult(): unknown {
+    const tag = this.u8();
+    switch (tag) {
+      case Tag.versionAndEntry: {
+        const version = this.version();
+        const prevEntry = this.u8() === Tag.entry ? this.entry(this.bytes()) : null;
+        return { version, prevEntry };
+      }
+      case Tag.version:
+        return this.version();
+      case Tag.boolean:
+        return this.u8() === 1;
+      case Tag.number:
+        return this.safe();
+      case Tag.entry:
+        return this.entry(this.bytes());
+      case Tag.missing:
+        return null;
+      case Tag.page:
+        return this.page().entries;
+      default:
+        throw new InternalError(`the core sent an op's result of unknown kind ${tag}`);
+    }
   }
 
   failure(): Failure {

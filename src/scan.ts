@@ -4,11 +4,12 @@ import type { Entry } from './entry.js';
 import { InternalError, InvalidArgumentError } from './errors.js';
 import { Failure } from './failure.js';
 import { Op } from './frame.js';
+import type { FrameWriter } from './frame.js';
 import { SCAN_OPTIONS, checkNames } from './names.js';
+import type { Part } from './part.js';
 import { KEYS_ONLY, REVERSE, writeRange } from './range.js';
 import { Page } from './reply.js';
 import type { Reply } from './reply.js';
-import type { Session } from './session.js';
 import { refusing } from './stack.js';
 import type { Caller } from './stack.js';
 import type { Version } from './version.js';
@@ -23,13 +24,11 @@ interface Rest {
 
 /** A scan: each iteration reads the range anew, page by page, from the snapshot of its first page. */
 export class Scan implements PublicScan {
-  readonly #session: Session;
-  readonly #prefix: Uint8Array | undefined;
+  readonly #part: Part;
   readonly #options: ScanOptions;
 
-  constructor(session: Session, prefix: Uint8Array | undefined, options: ScanOptions) {
-    this.#session = session;
-    this.#prefix = prefix;
+  constructor(part: Part, options: ScanOptions) {
+    this.#part = part;
     this.#options = options;
   }
 
@@ -64,35 +63,16 @@ export class Scan implements PublicScan {
   #ask(rest: Rest | undefined): Promise<Reply> {
     const options = this.#options;
     checkNames(options, SCAN_OPTIONS, 'what to scan is an object, like { prefix: "user:" }');
-    checkType(options.reverse, 'boolean', 'reverse');
-    checkType(options.keysOnly, 'boolean', 'keysOnly');
-    const { limit = 0 } = rest ?? options;
-    if (!Number.isSafeInteger(limit) || limit < 0) {
-      throw new InvalidArgumentError(
-        `limit is a whole number from 0 (no limit); got ${String(limit)}`,
-      );
-    }
-    return this.#session.call(
+    return this.#part.session.call(
       {
         op: Op.scan,
         options,
         known: SCAN_OPTIONS,
         write: (frame) => {
-          frame.u8(consistencyNumber(options.consistency));
-          frame.u64(BigInt(limit));
-          const flags =
-            (options.reverse === true ? REVERSE : 0) | (options.keysOnly === true ? KEYS_ONLY : 0);
-          const { prefix, start, end } = options;
-          writeRange(
-            frame,
-            { prefix, start, end },
-            flags,
-            rest?.version ?? options.version,
-            rest?.after,
-          );
+          writeScan(frame, options, rest);
         },
       },
-      this.#prefix,
+      this.#part.prefix,
     );
   }
 
@@ -102,4 +82,23 @@ export class Scan implements PublicScan {
     if (!page.more || last === undefined || (limit !== 0 && left <= 0)) return undefined;
     return { after: last.key, version: page.version, limit: left };
   }
+}
+
+/** Writes what to scan, from where it goes on. Names are checked before. */
+export function writeScan(frame: FrameWriter, options: ScanOptions, rest?: Rest): void {
+  checkType(options.reverse, 'boolean', 'reverse');
+  checkType(options.keysOnly, 'boolean', 'keysOnly');
+  const { limit = 0 } = rest ?? options;
+  if (!Number.isSafeInteger(limit) || limit < 0) {
+    throw new InvalidArgumentError(
+      `limit is a whole number from 0 (no limit); got ${String(limit)}`,
+    );
+  }
+  frame.u8(consistencyNumber(options.consistency));
+  frame.u64(BigInt(limit));
+  const flags =
+    (options.reverse === true ? REVERSE : 0) | (options.keysOnly === true ? KEYS_ONLY : 0);
+  const { prefix, start, end } = options;
+  const version = rest?.version ?? options.version;
+  writeRange(frame, { prefix, start, end }, flags, version, rest?.after);
 }

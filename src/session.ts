@@ -1,15 +1,21 @@
 import type { CallOptions } from '../index.js';
 import type { Binding } from './binding.js';
-import { describe, toBytes } from './bytes.js';
+import { ownKey, toBytes } from './bytes.js';
 import { ClosedError, InvalidArgumentError, ResourceExhaustedError } from './errors.js';
 import { CANCELLED, Failure } from './failure.js';
 import { FrameWriter, Op, checkTimeout, writeUtf8 } from './frame.js';
 import { CALL_OPTIONS, checkOptions } from './names.js';
-import { ReplyReader } from './reply.js';
+import { Batches, ReplyReader } from './reply.js';
 import type { Asked, Reply } from './reply.js';
+import { Signals } from './signals.js';
+import { Stream } from './stream.js';
 
 /** Where an error is that of every call, instead of a call's number; as in `crates/bridge/src/reply.rs`. */
 const EVERY_CALL = 0xffff_ffff;
+/** Where batches are those of several watches, which are named in the reply; from the same file. */
+const SOME_WATCHES = 0xffff_fffe;
+/** A frame without calls. */
+const NOTHING = new Uint8Array();
 /** The page shared with the core: a key goes in, an entry comes out. Larger entries take the way of the frames. */
 const PAGE_BYTES = 64 * 1024;
 /** The longest key that is looked up through the page; a UTF-16 unit has at most three bytes. */
@@ -28,6 +34,8 @@ interface Pending {
   readonly asked: Asked;
   readonly writes: boolean;
   readonly signal: AbortSignal | undefined;
+  /** What goes on after the reply, unless that is a failure. */
+  readonly stream: Stream | undefined;
   /** How many bytes it has in its frame. */
   readonly bytes: number;
 }
@@ -57,9 +65,13 @@ export class Session {
   readonly #frame = new FrameWriter();
   readonly #pending: (Pending | undefined)[] = [];
   readonly #free: number[] = [];
-  readonly #streams = new Map<number, (reply: Reply) => void>();
-  readonly #signals = new Map<AbortSignal, Aborts>();
+  readonly #streams = new Map<number, Stream>();
+  readonly #signals = new Signals((id) => {
+    this.#cancel(id);
+  });
   #waiting = 0;
+  /** Who waits for a stream's next reply. */
+  #holds = 0;
   #waitingBytes = 0;
   #writes = 0;
   #flushing = false;
@@ -139,17 +151,76 @@ export class Session {
     return this.#send(request, prefix);
   }
 
-  /** A call with more than one reply. `listener` is called with each, until the answered function is called. */
-  stream(op: number, listener: (reply: Reply) => void): () => void {
+  /**
+   * A call whose stream goes on after its first reply. `first` hears that at once, before any reply after it; the
+   * promise resolves with it.
+   */
+  open(
+    request: Request,
+    prefix: Uint8Array | undefined,
+    stream: Stream,
+    first: (reply: Reply) => void,
+  ): Promise<Reply> {
     if (this.closed) throw closedError();
+    if (this.#streams.size >= MAX_PENDING) {
+      throw new ResourceExhaustedError(
+        `${MAX_PENDING} watches and leases of this client are open; close some before making more`,
+      );
+    }
+    return this.#send(request, prefix, stream, first);
+  }
+
+  /** A stream of a call without arguments, whose listener is ours to protect the other replies from. */
+  listen(op: number, listener: (reply: Reply) => void): () => void {
+    if (this.closed) throw closedError();
+    const stream = new Stream((reply) => {
+      // What a listener throws must not keep the other replies from their callers.
+      queueMicrotask(() => {
+        if (stream.id !== undefined) listener(reply);
+      });
+    });
     const id = this.#takeId();
-    this.#streams.set(id, listener);
+    stream.id = id;
+    this.#streams.set(id, stream);
     this.#frame.begin(op, id, 0, undefined);
     this.#flushSoon(false);
     return () => {
-      if (this.#streams.has(id) && !this.closed) this.#cancel(id);
-      this.#streams.delete(id);
+      this.cancelStream(stream);
+      stream.id = undefined;
     };
+  }
+
+  /** Tells the core something about a stream, which has no answer. A stream that has ended is told nothing. */
+  tell(stream: Stream, op: number, write: (frame: FrameWriter) => void): void {
+    if (stream.id === undefined || this.closed) return;
+    this.#frame.begin(op, stream.id, 0, undefined);
+    write(this.#frame);
+    this.#flushSoon(false);
+    if (this.#frame.length >= MAX_FRAME_BYTES) this.#submit();
+  }
+
+  /** Ends a stream; the core answers it a last time. */
+  cancelStream(stream: Stream): void {
+    if (stream.id !== undefined && !this.closed) this.#cancel(stream.id);
+  }
+
+  /** Keeps the process alive for somebody who waits for a stream, until `letGo`. */
+  hold(): void {
+    this.#holds += 1;
+    if (this.#held || this.closed) return;
+    this.#held = true;
+    this.#binding.submit(this.#client, NOTHING);
+  }
+
+  /** Nobody of those waits any more. */
+  letGo(): void {
+    this.#holds -= 1;
+    this.#flushSoon(false);
+  }
+
+  /** How long a lease has left, in milliseconds; nothing if it is lost, or the client closed. */
+  leaseLeft(id: bigint): number {
+    return this.closed ? 0 : this.#binding.leaseLeft(this.#client, id);
   }
 
   /** Closes the client in the core. Every call is answered before this is. */
@@ -163,13 +234,22 @@ export class Session {
     return this.#closed;
   }
 
-  #send(request: Request, prefix: Uint8Array | undefined): Promise<Reply> {
+  #send(
+    request: Request,
+    prefix: Uint8Array | undefined,
+    stream?: Stream,
+    first?: (reply: Reply) => void,
+  ): Promise<Reply> {
     const { op, options, known = CALL_OPTIONS, asked, write, writes = false } = request;
     checkOptions(options, known);
     const signal = options?.signal;
     checkSignal(signal);
     const timeout = checkTimeout(options?.timeoutMs);
-    if (signal?.aborted === true) return Promise.resolve(cancelled(signal));
+    if (signal?.aborted === true) {
+      const reply = cancelled(signal);
+      first?.(reply);
+      return Promise.resolve(reply);
+    }
     if (this.#waiting >= MAX_PENDING) {
       throw new ResourceExhaustedError(
         `${MAX_PENDING} calls of this client are under way; await some before making more`,
@@ -190,9 +270,17 @@ export class Session {
     this.#waiting += 1;
     this.#waitingBytes += bytes;
     if (writes) this.#writes += 1;
-    if (signal !== undefined) this.#watchSignal(signal, id);
+    if (signal !== undefined) this.#signals.watch(signal, id);
+    if (stream !== undefined) stream.id = id;
     const reply = new Promise<Reply>((resolve) => {
-      this.#pending[id] = { resolve, asked, writes, signal, bytes };
+      const answer =
+        first === undefined
+          ? resolve
+          : (reply: Reply): void => {
+              first(reply);
+              resolve(reply);
+            };
+      this.#pending[id] = { resolve: answer, asked, writes, signal, stream, bytes };
     });
     this.#flushSoon(true);
     if (this.#frame.length >= MAX_FRAME_BYTES) this.#submit();
@@ -222,8 +310,12 @@ export class Session {
     queueMicrotask(() => {
       this.#flushing = false;
       if (this.#frame.length > 0) this.#submit();
-      if (this.#waiting === 0) this.#release();
+      if (this.#idle) this.#release();
     });
+  }
+
+  get #idle(): boolean {
+    return this.#waiting === 0 && this.#holds === 0;
   }
 
   #submit(): void {
@@ -243,97 +335,64 @@ export class Session {
       const pending = this.#pending[id];
       const reply = reader.reply(pending?.asked);
       if (pending !== undefined) this.#settle(id, pending, reply);
+      else if (id === SOME_WATCHES) this.#fanOut(reply);
       else if (id === EVERY_CALL) this.#settleAll(reply);
       else this.#streamed(id, reply);
     }
-    if (this.#waiting === 0 && this.#held) this.#release();
+    if (this.#idle && this.#held) this.#release();
   }
 
   #settle(id: number, pending: Pending, reply: Reply): void {
+    const { signal, stream } = pending;
     this.#pending[id] = undefined;
-    this.#free.push(id);
     this.#waiting -= 1;
     this.#waitingBytes -= pending.bytes;
     if (pending.writes) this.#writes -= 1;
-    if (pending.signal !== undefined) this.#unwatchSignal(pending.signal, id);
-    pending.resolve(
-      pending.signal?.aborted === true && reply instanceof Failure && reply.isCancelled()
-        ? reply.abortedBy(pending.signal)
-        : reply,
-    );
+    if (stream !== undefined && !(reply instanceof Failure)) {
+      stream.signal = signal;
+      this.#streams.set(id, stream);
+    } else {
+      this.#free.push(id);
+      if (stream !== undefined) stream.id = undefined;
+      if (signal !== undefined) this.#signals.unwatch(signal, id);
+    }
+    pending.resolve(signal === undefined ? reply : bySignal(signal, reply));
   }
 
   /** The core did not understand a frame, and is gone: no call gets an answer of its own any more. */
   #settleAll(reply: Reply): void {
     this.#closed ??= Promise.resolve(undefined);
-    this.#streams.clear();
     this.#pending.forEach((pending, id) => {
       if (pending !== undefined) this.#settle(id, pending, reply);
     });
+    for (const id of [...this.#streams.keys()]) this.#streamed(id, reply);
+  }
+
+  /** Batches that cross once for all the watches that they are for. */
+  #fanOut(reply: Reply): void {
+    if (!(reply instanceof Batches)) return;
+    for (const id of reply.ids) this.#streams.get(id)?.hear(reply);
   }
 
   /** A reply of a stream: `undefined` and failures are its last. */
   #streamed(id: number, reply: Reply): void {
-    const last = reply === undefined || reply instanceof Failure;
-    const listener = this.#streams.get(id);
-    if (last) {
-      this.#streams.delete(id);
-      this.#free.push(id);
+    const stream = this.#streams.get(id);
+    if (reply !== undefined && !(reply instanceof Failure)) {
+      stream?.hear(reply);
       return;
     }
-    // What a listener throws must not keep the other replies from their callers.
-    queueMicrotask(() => {
-      if (this.#streams.get(id) === listener) listener?.(reply);
-    });
+    this.#streams.delete(id);
+    this.#free.push(id);
+    if (stream === undefined) return;
+    stream.id = undefined;
+    if (stream.signal !== undefined) this.#signals.unwatch(stream.signal, id);
+    stream.hear(stream.signal === undefined ? reply : bySignal(stream.signal, reply));
   }
 
   #cancel(id: number): void {
     this.#frame.begin(Op.cancel, id, 0, undefined);
     this.#flushSoon(false);
   }
-
-  /** One listener for each signal, however many calls it is given to. */
-  #watchSignal(signal: AbortSignal, id: number): void {
-    const aborts = this.#signals.get(signal);
-    if (aborts !== undefined) {
-      aborts.ids.add(id);
-      return;
-    }
-    const ids = new Set([id]);
-    const listener = (): void => {
-      for (const cancelled of ids) this.#cancel(cancelled);
-    };
-    this.#signals.set(signal, { ids, listener });
-    signal.addEventListener('abort', listener, { once: true });
-  }
-
-  #unwatchSignal(signal: AbortSignal, id: number): void {
-    const aborts = this.#signals.get(signal);
-    if (aborts?.ids.delete(id) === true && aborts.ids.size === 0) {
-      signal.removeEventListener('abort', aborts.listener);
-      this.#signals.delete(signal);
-    }
-  }
-}
-
-interface Aborts {
-  readonly ids: Set<number>;
-  readonly listener: () => void;
-}
-
-/** The key as the entry keeps it: bytes are copied, since the caller may change its own. */
-export function ownKey(key: string | Uint8Array): string | Uint8Array {
-  return typeof key === 'string' ? key : new Uint8Array(toBytes(key, 'a key'));
-}
-
-/** The keys as their entries keep them. */
-export function ownKeys(keys: readonly (string | Uint8Array)[]): (string | Uint8Array)[] {
-  const given: unknown = keys;
-  if (!Array.isArray(given)) {
-    throw new InvalidArgumentError(`getMany takes an array of keys; got ${describe(given)}`);
-  }
-  // Not `map`, which leaves the holes of an array out.
-  return Array.from(keys, ownKey);
 }
 
 function closedError(): ClosedError {
@@ -343,6 +402,13 @@ function closedError(): ClosedError {
 function cancelled(signal: AbortSignal): Failure {
   const message = 'the call was not made: its signal had fired';
   return new Failure(CANCELLED, message, new Map(), undefined).abortedBy(signal);
+}
+
+/** The reply to a call whose signal may have fired: what that says is the cause of the cancellation. */
+function bySignal(signal: AbortSignal, reply: Reply): Reply {
+  return signal.aborted && reply instanceof Failure && reply.isCancelled()
+    ? reply.abortedBy(signal)
+    : reply;
 }
 
 function checkSignal(signal: AbortSignal | undefined): void {

@@ -9,6 +9,7 @@ import {
   VersionMismatchError,
 } from './errors.js';
 import { checkTimeout } from './frame.js';
+import { leaseIdOf } from './leaseId.js';
 import { UPDATE_OPTIONS, checkOptions } from './names.js';
 import { cutStack, refusing } from './stack.js';
 import type { Caller } from './stack.js';
@@ -40,7 +41,7 @@ export async function update(
   refusing(caller, () => {
     check(fn, options);
   });
-  const { signal, maxAttempts = Infinity, ttlMs, timeoutMs = call.timeoutMs } = options;
+  const { signal, maxAttempts = Infinity, ttlMs, lease, timeoutMs = call.timeoutMs } = options;
   const deadline = performance.now() + timeoutMs;
   for (let attempt = 1; ; attempt++) {
     const left = (): number => Math.max(1, deadline - performance.now());
@@ -55,7 +56,13 @@ export async function update(
     try {
       const precondition =
         current === null ? { ifNotExists: true } : { ifMatchVersion: current.version };
-      return await client.put(key, value, { ...precondition, ttlMs, signal, timeoutMs: left() });
+      return await client.put(key, value, {
+        ...precondition,
+        ttlMs,
+        lease,
+        signal,
+        timeoutMs: left(),
+      });
     } catch (error) {
       if (!(error instanceof VersionMismatchError || error instanceof AlreadyExistsError)) {
         throw ours(error, timeoutMs, caller);
@@ -94,6 +101,7 @@ function check(fn: unknown, options: UpdateOptions): void {
   }
   checkTimeout(options.timeoutMs);
   checkType(options.ttlMs, 'number', 'ttlMs');
+  if (options.lease !== undefined) leaseIdOf(options.lease);
 }
 
 /** The error of one of the update's calls, as the update's own: its time, and its caller's stack. */

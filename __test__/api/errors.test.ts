@@ -3,8 +3,8 @@ import * as norikv from '@norikv/client';
 import {
   InvalidArgumentError,
   KeyNotFoundError,
+  LeaseNotFoundError,
   NoriKVError,
-  UnsupportedError,
   Version,
   VersionMismatchError,
 } from '@norikv/client';
@@ -41,8 +41,8 @@ const classes: readonly (readonly [
   ['ResourceExhaustedError', 'RESOURCE_EXHAUSTED', true],
   ['UnsupportedError', 'UNSUPPORTED', false],
   ['CompactedError', 'COMPACTED', false, { compactVersion: version }],
-  ['LeaseNotFoundError', 'LEASE_NOT_FOUND', false],
-  ['LeaseLostError', 'LEASE_LOST', false],
+  ['LeaseNotFoundError', 'LEASE_NOT_FOUND', false, { lease: 7n }],
+  ['LeaseLostError', 'LEASE_LOST', false, { lease: 7n }],
   ['NotFoundError', 'NOT_FOUND', false],
   ['VectorIndexNotFoundError', 'VECTOR_INDEX_NOT_FOUND', false],
   ['VectorIndexExistsError', 'VECTOR_INDEX_EXISTS', false],
@@ -136,9 +136,9 @@ describe.each(kinds)('errors of $name', (kind) => {
     expect((error as Error).stack).toMatch(/\n\s+at /);
   });
 
-  test('a lease is not there yet, and says so before anything is written', async () => {
-    const options = { lease: 1n } as object;
-    await failure(UnsupportedError, () => client.put('leased', 'x', options));
+  test('a lease that the store does not have is named, and nothing is written', async () => {
+    const error = await failure(LeaseNotFoundError, () => client.put('leased', 'x', { lease: 7n }));
+    expect([error.code, error.lease, error.retryable]).toEqual(['LEASE_NOT_FOUND', 7n, false]);
     expect(await client.getOrNull('leased')).toBeNull();
   });
 });
