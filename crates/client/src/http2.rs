@@ -3,24 +3,16 @@
 use std::{
     fmt,
     future::poll_fn,
-    pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt as _,
-    future::{Either, Shared, select},
-};
-use h2::{
-    Ping, Reason, RecvStream,
-    client::{Builder, Connection, SendRequest},
-};
+use h2::{Reason, RecvStream};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri,
     uri::{Authority, PathAndQuery, Scheme},
@@ -28,26 +20,16 @@ use http::{
 use norikv_core::{Error, ErrorKind, FieldName, NodeAddress, Result};
 use norikv_proto::ext;
 use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
-    time::{sleep, timeout},
+    sync::{OwnedSemaphorePermit, watch},
+    time::sleep,
 };
 
 use crate::{
     Settings,
     grpc::{self, Broken, Frame, Frames},
+    pool::{Channel, MAX_LASTING, Pool, Use},
     transport::{Failed, Link, MessageStream, Transport},
 };
-
-/// Calls under way on one connection. Servers commonly take 100 to 1,000 streams, and fail in worse ways than
-/// by making the next one wait.
-const MAX_STREAMS: usize = 200;
-/// How long a connection may be silent before it is asked whether it lives, and how long it has to say so.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a server may send before it is read: one stream's large answer must not stop the others.
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// HTTP/2 over TCP, on tokio. Its calls must be polled inside a tokio runtime.
 #[derive(Debug)]
@@ -57,12 +39,12 @@ pub struct Http2Transport {
 
 /// What all links of a transport share.
 #[derive(Debug)]
-struct Common {
-    connect_timeout: Duration,
+pub(crate) struct Common {
+    pub(crate) connect_timeout: Duration,
     max_connections: usize,
     authorization: Option<HeaderValue>,
     /// True once the transport closes. Every task holds a receiver, so that close can wait for the last.
-    closing: watch::Sender<bool>,
+    pub(crate) closing: watch::Sender<bool>,
 }
 
 impl Http2Transport {
@@ -106,9 +88,8 @@ impl Transport for Http2Transport {
                 shared: Arc::clone(&self.shared),
                 address: address.clone(),
                 authority,
-                slots: (0..self.shared.max_connections).map(|_| Mutex::default()).collect(),
-                next: AtomicUsize::new(0),
-                generation: AtomicU64::new(0),
+                calls: Pool::new(Use::Calls, self.shared.max_connections),
+                lasting: Pool::new(Use::Lasting, MAX_LASTING),
                 open: AtomicUsize::new(0),
             }),
         })
@@ -136,47 +117,22 @@ pub struct Http2Link {
 
 impl Drop for Http2Link {
     fn drop(&mut self) {
-        // A connection without calls ends once nothing can begin a call on it.
-        for slot in &self.node.slots {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Slot::Idle;
-        }
+        self.node.calls.let_go();
+        self.node.lasting.let_go();
     }
 }
 
+/// A server, and the ways to it.
 #[derive(Debug)]
-struct Node {
-    shared: Arc<Common>,
-    address: NodeAddress,
+pub(crate) struct Node {
+    pub(crate) shared: Arc<Common>,
+    pub(crate) address: NodeAddress,
     authority: Authority,
-    slots: Box<[Mutex<Slot>]>,
-    next: AtomicUsize,
-    generation: AtomicU64,
-    open: AtomicUsize,
-}
-
-/// The place of one connection.
-#[derive(Debug, Default)]
-enum Slot {
-    #[default]
-    Idle,
-    /// Everyone who needs the connection waits for the one attempt that is under way.
-    Connecting(u64, Connecting),
-    Open(Channel),
-}
-
-type Connecting = Shared<oneshot::Receiver<Result<Channel>>>;
-
-#[derive(Clone)]
-struct Channel {
-    requests: SendRequest<Bytes>,
-    alive: Arc<AtomicBool>,
-    streams: Arc<Semaphore>,
-}
-
-impl fmt::Debug for Channel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel").field("alive", &self.alive).finish_non_exhaustive()
-    }
+    pub(crate) calls: Pool,
+    /// Streams that last have connections of their own, so that they take no call's place.
+    pub(crate) lasting: Pool,
+    /// How many connections are open.
+    pub(crate) open: AtomicUsize,
 }
 
 impl Link for Http2Link {
@@ -201,37 +157,15 @@ impl Link for Http2Link {
         message: Bytes,
         timeout: Option<Duration>,
     ) -> Result<Answers, Failed> {
-        let node = &self.node;
-        let request = node.request(method, timeout).map_err(Failed::NotSent)?;
-        let mut reconnected = false;
-        let (response, permit) = loop {
-            let channel = node.channel().await.map_err(Failed::NotSent)?;
-            let started = start(&channel, &request, &message).await;
-            match started {
-                Ok(started) => break started,
-                // The connection ended while it was idle; the request has not left.
-                Err(error) => {
-                    channel.alive.store(false, Ordering::Release);
-                    if std::mem::replace(&mut reconnected, true) {
-                        return Err(Failed::NotSent(node.unreachable(&error)));
-                    }
-                }
-            }
-        };
-        let response = response.await.map_err(|error| node.failed(&error))?;
-        let (head, body) = response.into_parts();
-        match grpc::status(&head.headers) {
-            Some(Err(failure)) => return Err(node.answered(failure)),
-            None if !head.status.is_success() => {
-                return Err(node.answered(grpc::http_failure(head.status)));
-            }
-            _ => {}
-        }
-        Ok(Answers { node: Arc::clone(node), body, frames: Frames::default(), ended: false, _permit: permit })
+        self.node.stream(&self.node.calls, method, message, timeout).await
+    }
+
+    async fn lasting(&self, method: &'static str, message: Bytes) -> Result<Answers, Failed> {
+        self.node.stream(&self.node.lasting, method, message, None).await
     }
 
     fn generation(&self) -> u64 {
-        self.node.generation.load(Ordering::Acquire)
+        self.node.calls.made()
     }
 
     fn connections(&self) -> usize {
@@ -244,18 +178,48 @@ async fn start(
     channel: &Channel,
     request: &Request<()>,
     message: &Bytes,
-) -> Result<(h2::client::ResponseFuture, OwnedSemaphorePermit), h2::Error> {
-    let permit = Arc::clone(&channel.streams)
-        .acquire_owned()
-        .await
-        .map_err(|_| h2::Error::from(Reason::REFUSED_STREAM))?;
+) -> Result<h2::client::ResponseFuture, h2::Error> {
     let mut requests = channel.requests.clone().ready().await?;
     let (response, mut body) = requests.send_request(request.clone(), false)?;
     body.send_data(grpc::frame(message), true)?;
-    Ok((response, permit))
+    Ok(response)
 }
 
 impl Node {
+    async fn stream(
+        self: &Arc<Self>,
+        pool: &Pool,
+        method: &'static str,
+        message: Bytes,
+        timeout: Option<Duration>,
+    ) -> Result<Answers, Failed> {
+        let request = self.request(method, timeout).map_err(Failed::NotSent)?;
+        let mut reconnected = false;
+        let (response, permit) = loop {
+            let (channel, permit) = self.channel(pool).await.map_err(Failed::NotSent)?;
+            match start(&channel, &request, &message).await {
+                Ok(response) => break (response, permit),
+                // The connection ended while it was idle; the request has not left.
+                Err(error) => {
+                    channel.alive.store(false, Ordering::Release);
+                    if std::mem::replace(&mut reconnected, true) {
+                        return Err(Failed::NotSent(self.unreachable(&error)));
+                    }
+                }
+            }
+        };
+        let response = response.await.map_err(|error| self.failed(&error))?;
+        let (head, body) = response.into_parts();
+        match grpc::status(&head.headers) {
+            Some(Err(failure)) => return Err(self.answered(failure)),
+            None if !head.status.is_success() => {
+                return Err(self.answered(grpc::http_failure(head.status)));
+            }
+            _ => {}
+        }
+        Ok(Answers { node: Arc::clone(self), body, frames: Frames::default(), ended: false, _permit: permit })
+    }
+
     fn request(&self, method: &'static str, timeout: Option<Duration>) -> Result<Request<()>> {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(Scheme::HTTP);
@@ -284,86 +248,11 @@ impl Node {
         Ok(request)
     }
 
-    /// A connection: one that is open, or the one that is being made, or a new one.
-    async fn channel(self: &Arc<Self>) -> Result<Channel> {
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
-        let (id, connecting) = {
-            let mut slot = self.slots[at].lock().unwrap_or_else(PoisonError::into_inner);
-            match &*slot {
-                Slot::Open(channel) if channel.alive.load(Ordering::Acquire) => return Ok(channel.clone()),
-                Slot::Connecting(id, connecting) => (*id, connecting.clone()),
-                _ => {
-                    let id = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-                    let (done, connecting) = oneshot::channel();
-                    let connecting = connecting.shared();
-                    tokio::spawn(Arc::clone(self).run(done));
-                    *slot = Slot::Connecting(id, connecting.clone());
-                    (id, connecting)
-                }
-            }
-        };
-        let made = connecting.await.unwrap_or_else(|_| Err(Error::closed("the connection")));
-        let mut slot = self.slots[at].lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*slot, Slot::Connecting(under_way, _) if *under_way == id) {
-            *slot = made.as_ref().map_or(Slot::Idle, |channel| Slot::Open(channel.clone()));
-        }
-        made
-    }
-
-    /// Makes a connection, tells, and keeps it going until it ends or the transport closes.
-    async fn run(self: Arc<Self>, done: oneshot::Sender<Result<Channel>>) {
-        let mut closing = self.shared.closing.subscribe();
-        let closed = pin!(closing.wait_for(|closing| *closing));
-        let work = pin!(async {
-            let (channel, connection) = match self.connect().await {
-                Ok(made) => made,
-                Err(error) => {
-                    let _ = done.send(Err(error));
-                    return;
-                }
-            };
-            let alive = Alive::new(&self, &channel);
-            let _ = done.send(Ok(channel));
-            keep_alive(connection).await;
-            drop(alive);
-        });
-        select(closed, work).await;
-    }
-
-    async fn connect(&self) -> Result<(Channel, Connection<TcpStream, Bytes>)> {
-        let host = self.address.host().trim_start_matches('[').trim_end_matches(']');
-        let limit = self.shared.connect_timeout;
-        let connect = async {
-            let stream = TcpStream::connect((host, self.address.port()))
-                .await
-                .map_err(|error| self.unreachable(&error))?;
-            // A batch is one write; waiting for more to send only delays it.
-            stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
-            let (requests, connection) = Builder::new()
-                .enable_push(false)
-                .initial_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_send_buffer_size(CONNECTION_WINDOW as usize)
-                .handshake(stream)
-                .await
-                .map_err(|error| self.unreachable(&error))?;
-            let channel = Channel {
-                requests,
-                alive: Arc::new(AtomicBool::new(true)),
-                streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-            };
-            Ok((channel, connection))
-        };
-        timeout(limit, connect).await.unwrap_or_else(|_| {
-            Err(self.unreachable(&format_args!("no connection within {} ms", limit.as_millis())))
-        })
-    }
-
-    fn with_address(&self, error: Error) -> Error {
+    pub(crate) fn with_address(&self, error: Error) -> Error {
         error.with(FieldName::Address, self.address.to_string().as_str())
     }
 
-    fn unreachable(&self, why: &dyn fmt::Display) -> Error {
+    pub(crate) fn unreachable(&self, why: &dyn fmt::Display) -> Error {
         self.with_address(Error::new(
             ErrorKind::Connection,
             format!(
@@ -408,44 +297,6 @@ impl Node {
             .entry(FieldName::Address.as_str().to_owned())
             .or_insert_with(|| self.address.to_string());
         Failed::Answered(failure)
-    }
-}
-
-/// Counts a connection while it lives.
-struct Alive<'a> {
-    node: &'a Node,
-    alive: Arc<AtomicBool>,
-}
-
-impl<'a> Alive<'a> {
-    fn new(node: &'a Node, channel: &Channel) -> Self {
-        node.open.fetch_add(1, Ordering::AcqRel);
-        Self { node, alive: Arc::clone(&channel.alive) }
-    }
-}
-
-impl Drop for Alive<'_> {
-    fn drop(&mut self) {
-        self.alive.store(false, Ordering::Release);
-        self.node.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Runs a connection until it ends, or no longer answers a ping: a peer that vanished sends nothing.
-async fn keep_alive(mut connection: Connection<TcpStream, Bytes>) {
-    let pings = connection.ping_pong();
-    let silent = pin!(async {
-        let Some(mut pings) = pings else { return std::future::pending().await };
-        loop {
-            sleep(KEEPALIVE_INTERVAL).await;
-            if !matches!(timeout(KEEPALIVE_TIMEOUT, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
-                return;
-            }
-        }
-    });
-    match select(pin!(connection), silent).await {
-        // Either way the connection is over; its calls learn why from it.
-        Either::Left(_) | Either::Right(_) => {}
     }
 }
 

@@ -17,12 +17,15 @@ mod lease;
 mod node;
 mod order;
 mod place;
+#[cfg(feature = "http2")]
+mod pool;
 mod remote;
 mod router;
 mod settings;
 mod topology;
 mod transport;
 mod txn;
+mod watch;
 
 #[cfg(feature = "http2")]
 pub use http2::{Answers, Http2Link, Http2Transport};

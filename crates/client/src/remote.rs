@@ -10,7 +10,7 @@ use norikv_core::{
     Call, ClusterView, Count, CountResult, DEFAULT_MAX_VALUE_BYTES, Delete, DeleteRange, DeleteRangeResult,
     DeleteResult, Entry, Error, ErrorKind, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus,
     LeaseTimeToLive, Page, Precondition, Put, PutResult, Result, Scan, Stats, Status, Store, Txn, TxnResult,
-    Version, check_key, xxhash64,
+    Version, Watch, Watching, check_key, xxhash64,
 };
 use norikv_proto::{
     consistency_to_wire, delete_to_wire, entry_from_wire,
@@ -28,7 +28,7 @@ use crate::{
     lease,
     topology::STATUS,
     transport::{Link, Transport},
-    txn,
+    txn, watch as follow,
 };
 
 const DELETE_RANGE: &str = "/norikv.ext.v1.Store/DeleteRange";
@@ -272,6 +272,12 @@ impl<T: Transport> Store for RemoteStore<T> {
 
     async fn leases(&self, call: Call) -> Result<Vec<LeaseId>> {
         lease::list(&self.core, call).await
+    }
+
+    /// Goes on by itself when the connection is lost, at whatever node answers. It ends with `Closed` when the store
+    /// is closed or dropped.
+    async fn watch(&self, request: Watch, call: Call) -> Result<Watching> {
+        follow::watch(&self.core, request, call).await
     }
 
     async fn compact(&self, version: Version, call: Call) -> Result<()> {

@@ -77,6 +77,11 @@ impl<T: Transport> Router<T> {
         {
             return leader;
         }
+        self.any(hash, tries)
+    }
+
+    /// Any node that can be reached, whoever leads.
+    fn any(&self, hash: u64, tries: u32) -> usize {
         let [first, .., _] = self.ring[..] else {
             return self.ring.first().copied().unwrap_or(0);
         };
@@ -230,6 +235,12 @@ impl<T: Transport> Router<T> {
     /// The node for a call that takes no part in the order of its key.
     pub(crate) fn pick(&mut self, hash: u64, tries: u32) -> Option<Arc<Node<T::Link>>> {
         let index = self.route(hash, tries);
+        self.node(index).map(|state| Arc::clone(&state.node))
+    }
+
+    /// The same, without regard to who leads.
+    pub(crate) fn pick_any(&mut self, hash: u64, tries: u32) -> Option<Arc<Node<T::Link>>> {
+        let index = self.any(hash, tries);
         self.node(index).map(|state| Arc::clone(&state.node))
     }
 }

@@ -51,7 +51,17 @@ pub trait Link: MaybeSend + MaybeSync + 'static {
         timeout: Option<Duration>,
     ) -> impl Future<Output = Result<Self::Stream, Failed>> + MaybeSend;
 
-    /// How many connections were made so far: what was learnt of the node is good for one of them.
+    /// The same for a stream that goes on without an end: it must not take the place of a call, and holds the
+    /// server back when it is not read.
+    fn lasting(
+        &self,
+        method: &'static str,
+        message: Bytes,
+    ) -> impl Future<Output = Result<Self::Stream, Failed>> + MaybeSend {
+        self.stream(method, message, None)
+    }
+
+    /// How many connections for calls were made so far: what was learnt of the node is good for one of them.
     fn generation(&self) -> u64;
 
     /// How many connections are open.
