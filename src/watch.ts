@@ -30,9 +30,9 @@ type Taken = WatchBatch | Failure | undefined;
 
 /** A watch. It begins when it is made, and is iterated once. */
 export class Watch implements PublicWatch {
-  readonly ready: Promise<Version>;
   readonly #part: Part;
   readonly #stream: Stream;
+  readonly #first: Promise<Reply>;
   /** What has come and was not read: decoded only when it is taken. */
   readonly #unread: ReplyReader[] = [];
   readonly #waiting: ((taken: Taken) => void)[] = [];
@@ -49,7 +49,7 @@ export class Watch implements PublicWatch {
     this.#stream = new Stream((reply) => {
       this.#hear(reply);
     });
-    const first = part.session.open(
+    this.#first = part.session.open(
       {
         op: Op.watch,
         options,
@@ -62,18 +62,20 @@ export class Watch implements PublicWatch {
       this.#stream,
       (reply) => {
         if (reply instanceof Failure) this.#hear(reply);
+        else part.session.connected = true;
       },
     );
-    this.ready = Watch.#begin(this, first);
-    // Nobody has to look at it.
-    this.ready.catch(() => undefined);
   }
 
-  static async #begin(watch: Watch, first: Promise<Reply>): Promise<Version> {
-    const reply = await first;
-    if (reply instanceof Failure) throw reply.toError(Watch.#begin);
+  /** A promise for each who looks: its error has the stack of who awaits it, and is nobody's if nobody does. */
+  get ready(): Promise<Version> {
+    return Watch.#ready(this);
+  }
+
+  static async #ready(watch: Watch): Promise<Version> {
+    const reply = await watch.#first;
+    if (reply instanceof Failure) throw reply.toError(Watch.#ready);
     if (!(reply instanceof Version)) throw unexpected('watch');
-    watch.#part.session.connected = true;
     return reply;
   }
 

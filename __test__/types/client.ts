@@ -5,17 +5,23 @@ import {
   NoriKVClient,
   VersionMismatchError,
   bytesToString,
+  compare,
   createEphemeral,
   getShardForKey,
+  op,
   retryPolicy,
   xxhash64,
 } from '@norikv/client';
 import type {
   ClientConfig,
+  Entry,
   GetResult,
   Key,
+  LeaseLostError,
   NoriKVError,
   PutOptions,
+  PutResult,
+  TxnOp,
   Value,
   Version,
 } from '@norikv/client';
@@ -97,6 +103,80 @@ export async function scans(client: NoriKVClient): Promise<void> {
   client.scan({ limit: 'all' });
   // @ts-expect-error an update answers a value
   await client.update('counter', () => 1);
+}
+
+export async function transacts(client: NoriKVClient, version: Version): Promise<void> {
+  const outcome = await client
+    .txn()
+    .if(compare('a').version.equals(version), compare('b').exists.notEquals(true))
+    .then(op.put('a', '1'), op.put('b', '2', { prevEntry: true }), op.get('c'))
+    .else(op.delete('a'), op.deleteRange({ prefix: 'b' }))
+    .else(op.scan({ prefix: 'c' }))
+    .commit({ timeoutMs: 1000 });
+  if (outcome.succeeded) {
+    same<readonly [Version, PutResult, Entry | null], typeof outcome.results>(true);
+  } else {
+    same<readonly [boolean, number, readonly Entry[]], typeof outcome.results>(true);
+  }
+  const many: TxnOp[] = [op.get('a')];
+  const { results } = await client
+    .txn()
+    .then(...many)
+    .commit();
+  void results.length;
+
+  // @ts-expect-error a transaction is no promise
+  await client.txn();
+  // @ts-expect-error an order is asked of what has none
+  compare('a').exists.less(true);
+  // @ts-expect-error a version is compared with a version
+  compare('a').version.equals('1.2');
+  // @ts-expect-error a generation is a number
+  compare('a').generation.equals(1n);
+  // @ts-expect-error a signal belongs to the commit
+  op.put('a', '1', { signal: AbortSignal.timeout(1) });
+  // @ts-expect-error a scan within a transaction has no version of its own
+  op.scan({ version });
+  // @ts-expect-error a compare is no op
+  client.txn().then(compare('a').value.equals('1'));
+}
+
+export async function leases(client: NoriKVClient): Promise<void> {
+  await using lease = await client.lease({ ttlMs: 10_000 });
+  same<bigint, typeof lease.id>(true);
+  same<LeaseLostError, Awaited<typeof lease.lost>>(true);
+  const version: Version = await lease.put('a', '1', { ifNotExists: true });
+  await client.put('a', '1', { lease });
+  await client.put('a', '1', { lease: lease.id });
+  const { keys } = await lease.timeToLive({ keys: true });
+  void [version, keys.length, lease.signal.aborted, compare('a').lease.equals(lease)];
+
+  // @ts-expect-error a lease has a time to live
+  await client.lease({});
+  // @ts-expect-error the entry goes with the lease
+  await lease.put('a', '1', { ttlMs: 1000 });
+  // @ts-expect-error a lease's id is a bigint
+  await client.put('a', '1', { lease: 7 });
+}
+
+export async function watches(client: NoriKVClient, fromVersion: Version): Promise<void> {
+  await using watch = client.watch({ prefix: 'a' }, { fromVersion, prevEntry: true, puts: false });
+  const start: Version = await watch.ready;
+  for await (const { version, events } of watch) {
+    same<Version, typeof version>(true);
+    for (const { type, entry, prevEntry, reason } of events) {
+      same<'put' | 'delete', typeof type>(true);
+      same<'write' | 'expired' | 'lease', typeof reason>(true);
+      void [entry.keyText(), prevEntry?.text()];
+    }
+  }
+  client.watch({ key: new Uint8Array([1]) });
+  await client.compact(start);
+
+  // @ts-expect-error options come second
+  client.watch({ prefix: 'a', prevEntry: true });
+  // @ts-expect-error results are not to be changed
+  watch.ready = Promise.resolve(start);
 }
 
 export function errors(error: unknown): void {
