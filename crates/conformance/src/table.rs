@@ -133,21 +133,6 @@ macro_rules! conformance {
         $crate::conformance!(@tests $world, run_on_world, history [
             below_the_compaction_floor_a_read_fails_with_the_floor,
         ]);
-        $crate::conformance!(@tests $world, run_on_store, status [
-            the_status_tells_the_newest_version,
-            the_status_names_the_features,
-        ]);
-        $crate::conformance!(@tests $world, run_on_world, status [
-            the_status_says_when_a_write_is_acknowledged,
-            the_status_tells_the_limits,
-        ]);
-        $crate::conformance!(@tests $world, run_on_world, closing [every_call_of_a_closed_store_says_so]);
-        $crate::conformance!(@tests $world, run_on_world, sequences [
-            any_sequence_of_calls_is_answered_as_the_model_says,
-        ]);
-    };
-
-    (@group txn, $world:expr) => {
         $crate::conformance!(@tests $world, run_on_store, txn [
             every_target_compares_with_every_relation,
             values_compare_as_unsigned_bytes,
@@ -175,9 +160,6 @@ macro_rules! conformance {
             transfers_neither_make_nor_lose_money,
             a_dropped_transaction_happens_whole_or_not_at_all,
         ]);
-    };
-
-    (@group leases, $world:expr) => {
         $crate::conformance!(@tests $world, run_on_store, leases [
             a_grant_answers_a_lease_of_its_own,
             an_entry_tells_its_lease,
@@ -195,9 +177,6 @@ macro_rules! conformance {
             a_transaction_compares_and_attaches_leases,
             a_lease_with_thousands_of_keys_ends_in_one_revision,
         ]);
-    };
-
-    (@group watches, $world:expr) => {
         $crate::conformance!(@tests $world, run_on_store, watches [
             a_watch_starts_after_the_newest_version,
             from_version_is_inclusive_and_replays_history,
@@ -220,9 +199,6 @@ macro_rules! conformance {
         $crate::conformance!(@tests $world, run_on_world, watches [
             a_watch_ends_when_the_store_closes,
         ]);
-    };
-
-    (@group compaction, $world:expr) => {
         $crate::conformance!(@tests $world, run_on_store, compaction [
             below_the_floor_a_read_fails_with_it_and_above_it_answers,
             the_status_tells_the_floor,
@@ -230,17 +206,17 @@ macro_rules! conformance {
             compaction_below_the_floor_is_compacted_and_to_the_floor_is_not,
             what_is_newest_stays_whenever_it_was_written,
         ]);
-    };
-
-    (@group disk_leases, $world:expr) => {
-        $crate::conformance!(@tests $world, run_on_world, leases [
-            a_lease_has_its_whole_time_again_after_the_store_was_opened_again,
+        $crate::conformance!(@tests $world, run_on_store, status [
+            the_status_tells_the_newest_version,
+            the_status_names_the_features,
         ]);
-    };
-
-    (@group disk_compaction, $world:expr) => {
-        $crate::conformance!(@tests $world, run_on_world, compaction [
-            the_floor_stays_when_the_store_is_opened_again,
+        $crate::conformance!(@tests $world, run_on_world, status [
+            the_status_says_when_a_write_is_acknowledged,
+            the_status_tells_the_limits,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, closing [every_call_of_a_closed_store_says_so]);
+        $crate::conformance!(@tests $world, run_on_world, sequences [
+            any_sequence_of_calls_is_answered_as_the_model_says,
         ]);
     };
 
@@ -250,6 +226,12 @@ macro_rules! conformance {
             old_versions_can_be_read_after_it_was_opened_again,
             a_repeat_answers_the_recorded_version_after_it_was_opened_again,
             what_expired_while_it_was_closed_is_gone_and_takes_its_revision,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, leases [
+            a_lease_has_its_whole_time_again_after_the_store_was_opened_again,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, compaction [
+            the_floor_stays_when_the_store_is_opened_again,
         ]);
         $crate::conformance!(@tests $world, run_on_world, sequences [
             any_sequence_of_calls_is_answered_as_the_model_says_across_reopening,

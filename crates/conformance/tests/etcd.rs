@@ -33,7 +33,7 @@ use norikv_core::{
     Version, Watch,
 };
 use tonic::Status;
-use worlds::{File, Memory};
+use worlds::{File, Memory, Served};
 
 const CALLS: usize = 60;
 /// The number of a lease that nobody was granted.
@@ -832,7 +832,11 @@ async fn random_sequences_are_answered_as_etcd_answers_them() {
     let etcd = Etcd::start().await;
     let mut both = Both {
         theirs: Theirs { api: etcd.api(), leases: Leases::default() },
-        ours: vec![Ours::of("memory:", Memory).await, Ours::of("file:", File::RELAXED).await],
+        ours: vec![
+            Ours::of("memory:", Memory).await,
+            Ours::of("file:", File::RELAXED).await,
+            Ours::of("behind the server", Served::new(Memory)).await,
+        ],
     };
     let seed = Seed(number("NORIKV_SEED").unwrap_or_else(|| fastrand::u64(..)));
     let mut calls = Calls { random: Rng::with_seed(seed.0), newest: 1, floor: 1, leases: 0 };

@@ -6,26 +6,14 @@ mod worlds;
 use norikv_conformance::conformance;
 use worlds::{Counted, File, Memory, Namespace, Served};
 
-conformance!(memory, Memory, [plain, full, txn, leases, watches, compaction]);
-conformance!(memory_namespace, Counted(Namespace(Memory)), [plain, full, txn, leases, watches, compaction]);
+conformance!(memory, Memory, [plain, full]);
+conformance!(memory_namespace, Counted(Namespace(Memory)), [plain, full]);
 conformance!(memory_served, Served::new(Memory), [plain, full]);
 conformance!(memory_served_namespace, Namespace(Served::new(Memory)), [plain, full]);
 
-conformance!(
-    file,
-    File::FSYNC,
-    [plain, full, txn, leases, watches, compaction, disk, disk_leases, disk_compaction]
-);
-conformance!(
-    file_uncached,
-    File::UNCACHED,
-    [plain, full, txn, leases, watches, compaction, disk, disk_leases, disk_compaction]
-);
-conformance!(
-    file_namespace,
-    Namespace(File::FSYNC),
-    [plain, full, txn, leases, watches, compaction, disk, disk_leases, disk_compaction]
-);
+conformance!(file, File::FSYNC, [plain, full, disk]);
+conformance!(file_uncached, File::UNCACHED, [plain, full, disk]);
+conformance!(file_namespace, Namespace(File::FSYNC), [plain, full, disk]);
 conformance!(file_served, Served::new(File::FSYNC), [plain, full, disk]);
 conformance!(file_served_namespace, Counted(Namespace(Served::new(File::RELAXED))), [plain, full, disk]);
 

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use norikv_core::{Delete, Error, ErrorKind, Put};
+use norikv_core::{Delete, Error, ErrorKind, KeyRange, LeaseId, Put, Txn, Watch};
 use tokio::time::timeout;
 
 use crate::{
     Check, Setup, World,
-    ask::{call, get, of, put},
-    refused,
+    ask::{
+        call, compact, get, grant, keep_alive, leases, of, put, revoke, time_to_live, to_get, to_put, txn,
+    },
+    refused, refused_watch,
 };
 
 /// A closed store says so, and closing twice is closing once.
@@ -36,8 +38,18 @@ pub async fn every_call_of_a_closed_store_says_so(world: &dyn World) -> Check {
     refused(crate::ask::page(store, Default::default()).await, ErrorKind::Closed)?;
     refused(crate::ask::count(store, Default::default(), None).await, ErrorKind::Closed)?;
     refused(crate::ask::newest(store).await, ErrorKind::Closed)?;
-    let range = norikv_core::KeyRange::all();
+    let range = KeyRange::all();
     refused(store.delete_range(norikv_core::DeleteRange { range }, call()).await, ErrorKind::Closed)?;
+    refused(txn(store, Txn { then: vec![to_put("k", "v")], ..Txn::default() }).await, ErrorKind::Closed)?;
+    refused(txn(store, Txn { then: vec![to_get("k")], ..Txn::default() }).await, ErrorKind::Closed)?;
+    let id = LeaseId::new(1).ok_or("0 is no lease")?;
+    refused(grant(store, 60_000).await, ErrorKind::Closed)?;
+    refused(keep_alive(store, vec![id]).await, ErrorKind::Closed)?;
+    refused(revoke(store, id).await, ErrorKind::Closed)?;
+    refused(time_to_live(store, id).await, ErrorKind::Closed)?;
+    refused(leases(store).await, ErrorKind::Closed)?;
+    refused(compact(store, norikv_core::Version::new(1, 1)).await, ErrorKind::Closed)?;
+    refused_watch(store, Watch::new(KeyRange::all()), ErrorKind::Closed).await?;
     Ok(())
 }
 

@@ -1,13 +1,17 @@
 //! What a server of `norikv.v1` alone cannot do, and has to refuse before anything is written.
 
 use norikv_core::{
-    DeleteRange, Entry, Error, ErrorKind, FieldName, KeyRange, Precondition, Put, Scan, Store, Version,
+    DeleteRange, Entry, Error, ErrorKind, FieldName, KeyRange, LeaseId, Precondition, Put, Scan, Store, Txn,
+    Version, Watch,
 };
 
 use crate::{
     Check,
-    ask::{call, count, delete, get, get_many, later, page, put, within, write},
-    refused,
+    ask::{
+        call, compact, count, delete, get, get_many, grant, keep_alive, later, leases, page, put, revoke,
+        time_to_live, to_get, to_put, txn, with_lease, within, write,
+    },
+    refused, refused_watch,
 };
 
 #[track_caller]
@@ -28,6 +32,19 @@ pub async fn what_needs_the_extension_is_refused_and_changes_nothing(store: &dyn
     unsupported(count(store, KeyRange::all(), None).await)?;
     unsupported(count(store, KeyRange::all(), Some(before)).await)?;
     unsupported(within(call(), store.status(call())).await)?;
+    let id = LeaseId::new(7).ok_or("0 is no lease")?;
+    unsupported(write(store, with_lease("k", "w", id)).await)?;
+    unsupported(txn(store, Txn { then: vec![to_put("k", "w")], ..Txn::default() }).await)?;
+    unsupported(txn(store, Txn { then: vec![to_get("k")], ..Txn::default() }).await)?;
+    unsupported(grant(store, 60_000).await)?;
+    unsupported(keep_alive(store, vec![id]).await)?;
+    unsupported(revoke(store, id).await)?;
+    unsupported(time_to_live(store, id).await)?;
+    unsupported(leases(store).await)?;
+    unsupported(compact(store, before).await)?;
+    let watch = Watch::new(KeyRange::all());
+    let error = refused_watch(store, watch, ErrorKind::Unsupported).await?;
+    unsupported(Err::<(), _>(error))?;
     assert_eq!(put(store, "k", "w").await?, later(before, 1));
     Ok(())
 }

@@ -38,7 +38,16 @@ pub async fn the_status_tells_the_limits(world: &dyn World) -> Check {
 /// A store of the whole model says that it has its features.
 pub async fn the_status_names_the_features(store: &dyn Store) -> Check {
     let status = within(call(), store.status(call())).await?;
-    for feature in [Feature::Range, Feature::DeleteRange, Feature::IfNotExists, Feature::History] {
+    for feature in [
+        Feature::Range,
+        Feature::DeleteRange,
+        Feature::IfNotExists,
+        Feature::History,
+        Feature::Txn,
+        Feature::Lease,
+        Feature::Watch,
+        Feature::Compact,
+    ] {
         assert!(status.has(feature), "{feature:?} is not in {:?}", status.features);
     }
     assert!(!status.store.is_empty() && !status.software.is_empty());
