@@ -55,6 +55,7 @@ struct Shared {
     target: Mutex<SocketAddr>,
     faults: watch::Sender<Faults>,
     open: AtomicUsize,
+    made: AtomicUsize,
 }
 
 impl Proxy {
@@ -69,6 +70,7 @@ impl Proxy {
             target: Mutex::new(target),
             faults: watch::Sender::new(Faults::default()),
             open: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
         });
         let accepts = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
         Ok(Self { local_addr, shared, accepts })
@@ -84,6 +86,12 @@ impl Proxy {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.open.load(Ordering::Acquire)
+    }
+
+    /// How many connections were made through it so far.
+    #[must_use]
+    pub fn connections_made(&self) -> usize {
+        self.shared.made.load(Ordering::Acquire)
     }
 
     /// New connections go to another server.
@@ -255,6 +263,7 @@ struct Open<'a>(&'a AtomicUsize);
 impl<'a> Open<'a> {
     fn new(shared: &'a Shared) -> Self {
         shared.open.fetch_add(1, Ordering::AcqRel);
+        shared.made.fetch_add(1, Ordering::AcqRel);
         Self(&shared.open)
     }
 }

@@ -195,6 +195,7 @@ macro_rules! conformance {
             watches_are_independent,
             a_dropped_watch_leaves_nothing_behind,
             what_is_told_is_what_is_read,
+            many_watches_at_once_are_each_told_everything,
         ]);
         $crate::conformance!(@tests $world, run_on_world, watches [
             a_watch_ends_when_the_store_closes,
@@ -229,6 +230,9 @@ macro_rules! conformance {
         ]);
         $crate::conformance!(@tests $world, run_on_world, leases [
             a_lease_has_its_whole_time_again_after_the_store_was_opened_again,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, watches [
+            what_happened_before_the_store_was_opened_again_is_told,
         ]);
         $crate::conformance!(@tests $world, run_on_world, compaction [
             the_floor_stays_when_the_store_is_opened_again,

@@ -163,6 +163,41 @@ async fn newest(store: &dyn Store) -> Version {
     within(call(), store.status(call())).await.unwrap().version
 }
 
+/// Breaks what passes through a proxy in one of several ways. Answers which.
+async fn break_connection(proxy: &Proxy, round: usize) -> &'static str {
+    let what = match round % 5 {
+        0 => {
+            proxy.cut();
+            "cut"
+        }
+        1 => {
+            proxy.cut_after(Way::ToClient, fastrand::u64(..20_000));
+            "cut after some bytes"
+        }
+        2 => {
+            proxy.halve(Way::ToClient);
+            "the end of the server's way"
+        }
+        3 => {
+            proxy.delay(Duration::from_millis(fastrand::u64(1..10)));
+            proxy.cut();
+            "cut and slow"
+        }
+        _ => {
+            proxy.hold(Way::ToClient);
+            sleep(Duration::from_millis(fastrand::u64(..5))).await;
+            proxy.cut();
+            "held back and cut"
+        }
+    };
+    // It is seen when the client has come again, or has had its time to.
+    let (made, begun) = (proxy.connections_made(), Instant::now());
+    while proxy.connections_made() == made && begun.elapsed() < Duration::from_millis(30) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    what
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_tells_every_revision_once_however_often_its_connection_breaks() {
     let rounds = if long() { 1_000 } else { 100 };
@@ -188,41 +223,13 @@ async fn a_watch_tells_every_revision_once_however_often_its_connection_breaks()
         }
     });
 
-    for round in 0..rounds {
-        let what = match round % 5 {
-            0 => {
-                proxy.cut();
-                "cut"
-            }
-            1 => {
-                proxy.cut_after(Way::ToClient, fastrand::u64(..100_000));
-                "cut after some bytes"
-            }
-            2 => {
-                proxy.halve(Way::ToClient);
-                "the end of the server's way"
-            }
-            3 => {
-                proxy.delay(Duration::from_millis(fastrand::u64(1..10)));
-                proxy.cut();
-                "slow and cut"
-            }
-            _ => {
-                proxy.hold(Way::ToClient);
-                sleep(Duration::from_millis(fastrand::u64(..5))).await;
-                proxy.cut();
-                "held back and cut"
-            }
-        };
-        if round % 5 == 1 || round % 5 == 3 {
-            // It breaks by itself, or goes on slowly.
-            sleep(Duration::from_millis(20)).await;
-        } else {
-            let begun = Instant::now();
-            while proxy.connections() > 0 && begun.elapsed() < Duration::from_millis(200) {
-                sleep(Duration::from_millis(1)).await;
-            }
+    // The first connections are no reconnects.
+    let first = proxy.connections_made();
+    for round in 0.. {
+        if proxy.connections_made() >= first + rounds {
+            break;
         }
+        let what = break_connection(&proxy, round).await;
         let beyond = newest(&*direct).await.index + 1;
         proxy.heal();
         reader.reaches(beyond, what).await;

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use norikv_core::{
     Backoff, CompareOp, CompareTarget, DEFAULT_MAX_VALUE_BYTES, Delete, DeleteRangeResult, DeleteResult,
-    Entry, ErrorKind, Field, FieldName, KeyRange, MAX_TXN_OPS, Order, Precondition, Put, PutResult, Scan,
-    Store, Ttl, Txn, TxnOp, TxnOpResult, Version,
+    Entry, ErrorKind, EventKind, EventReason, Field, FieldName, KeyRange, MAX_TXN_OPS, Order, Precondition,
+    Put, PutResult, Scan, Store, Ttl, Txn, TxnOp, TxnOpResult, Version,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    Check,
+    Check, Watcher,
     ask::{
         self, call, count, get, keys, later, newest, put, to_delete, to_delete_range, to_get, to_put,
         to_scan, txn, value, when, when_exists, within, write,
@@ -543,6 +543,7 @@ pub async fn a_put_inside_may_have_a_time_to_live(store: &dyn Store) -> Check {
 /// What has expired is missing inside a transaction.
 pub async fn what_has_expired_is_missing_inside(store: &dyn Store) -> Check {
     let ttl = Some(Ttl::from_millis(30)?);
+    let begin = later(newest(store).await?, 1);
     for key in ["a", "b", "c", "d"] {
         put(store, key, "old").await?;
         write(store, Put { ttl, ..Put::new(key, "v") }).await?;
@@ -577,6 +578,24 @@ pub async fn what_has_expired_is_missing_inside(store: &dyn Store) -> Check {
     assert!(matches!(&done.results[4], TxnOpResult::DeleteRange(done) if done.deleted == 0), "{done:?}");
     let entry = entry(store, "b").await?;
     assert_eq!((entry.generation, entry.create_version, entry.expires_at), (1, version, None));
+    // Each expiry has its revision all the same, that of "b" before the put.
+    let mut watcher = Watcher::from(store, begin).await?;
+    let mut told = Vec::new();
+    for n in 0..13 {
+        let event = watcher.event().await?;
+        assert_eq!(event.entry.version, later(begin, n));
+        told.push((event.kind, event.reason, event.entry.key));
+    }
+    for key in ["a", "b", "c", "d"] {
+        let of_key: Vec<_> =
+            told.iter().filter(|(.., told)| told == key).map(|(kind, reason, _)| (*kind, *reason)).collect();
+        let written = (EventKind::Put, EventReason::Write);
+        let mut expected = vec![written, written, (EventKind::Delete, EventReason::Expired)];
+        if key == "b" {
+            expected.push(written);
+        }
+        assert_eq!(of_key, expected, "{key}");
+    }
     Ok(())
 }
 

@@ -547,3 +547,73 @@ pub async fn what_is_told_is_what_is_read(store: &dyn Store) -> Check {
     }
     Ok(())
 }
+
+/// Many watches at once are each told everything that they want.
+pub async fn many_watches_at_once_are_each_told_everything(store: &dyn Store) -> Check {
+    const WATCHES: usize = 100;
+    const WRITES: u64 = 50;
+    let start = newest(store).await?;
+    let watches = join_all((0..WATCHES).map(async |n| {
+        // Half of them want everything, the others a key each.
+        let range =
+            if n % 2 == 0 { KeyRange::all() } else { KeyRange::single(&format!("k{}", n % 10).into()) };
+        Watcher::begin(store, Watch::new(range)).await
+    }));
+    let mut watches = watches.await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for n in 0..WRITES {
+        put(store, format!("k{}", n % 10), n.to_string()).await?;
+    }
+    let read = watches.iter_mut().enumerate().map(async |(n, watcher)| {
+        assert_eq!(watcher.start, start);
+        for write in 0..WRITES {
+            if n % 2 == 0 || n as u64 % 10 == write % 10 {
+                let event = watcher.event().await?;
+                assert_eq!(
+                    (event.entry.version, event.entry.value),
+                    (later(start, write + 1), write.to_string().into())
+                );
+            }
+        }
+        Check::Ok(())
+    });
+    join_all(read).await.into_iter().collect::<Check<Vec<()>>>()?;
+    Ok(())
+}
+
+/// What happened before the store was opened again is told as it was, with reasons and entries before, and what
+/// happens then comes after it.
+pub async fn what_happened_before_the_store_was_opened_again_is_told(world: &dyn World) -> Check {
+    let fixture = world.open(Setup::default()).await?;
+    let store = &*fixture.store;
+    let start = newest(store).await?;
+    let id = ask::grant(store, 600_000).await?;
+    put(store, "k", "1").await?;
+    write(store, ask::with_lease("leased", "v", id)).await?;
+    write(store, Put { ttl: Some(Ttl::from_millis(20)?), ..Put::new("expires", "v") }).await?;
+    let from = later(start, 1);
+    let watch = || Watch { prev_entry: true, from: Some(from), ..all() };
+    let mut before = Watcher::begin(store, watch()).await?;
+    let mut told = Vec::new();
+    // With the expiry.
+    for _ in 0..4 {
+        told.push(before.next().await?);
+    }
+    ask::revoke(store, id).await?;
+    let then = vec![to_put("z", "1"), to_delete("k"), to_put("a", "1")];
+    txn(store, Txn { then, ..Txn::default() }).await?;
+    for _ in 0..2 {
+        told.push(before.next().await?);
+    }
+    drop(before);
+    let reasons: Vec<_> = told.iter().map(|batch| batch.events[0].reason).collect();
+    assert_eq!(reasons[3..5], [EventReason::Expired, EventReason::Lease]);
+    let fixture = world.reopen(fixture).await?;
+    let mut after = Watcher::begin(&*fixture.store, watch()).await?;
+    for batch in told {
+        assert_eq!(after.next().await?, batch);
+    }
+    let version = put(&*fixture.store, "z", "2").await?;
+    assert_eq!(after.event().await?.entry.version, version);
+    drop(after);
+    Ok(fixture.owner.close().await?)
+}
