@@ -665,7 +665,10 @@ export interface TxnOp<
 export type OpPutOptions = Omit<PutOptions, keyof CallOptions>;
 /** Options of a delete in a transaction. */
 export type OpDeleteOptions = Omit<DeleteOptions, keyof CallOptions>;
-/** What to scan in a transaction: all of it at once, as the transaction finds it. */
+/**
+ * What to scan in a transaction: all of it at once, as the transaction finds it. What has more than 1,024 entries or
+ * 1 MiB fails with {@link ResourceExhaustedError}; give a `limit`, or scan in the transaction what fits.
+ */
 export type OpScanOptions = Omit<ScanOptions, keyof GetOptions | 'version'>;
 
 /**

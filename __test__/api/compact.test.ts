@@ -2,10 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { CompactedError, InvalidArgumentError, Version } from '@norikv/client';
 import type { NoriKVClient } from '@norikv/client';
 import { failure } from './errors';
-import { coordinated } from './stores';
+import { kinds } from './stores';
 import type { TestStore } from './stores';
 
-describe.each(coordinated)('compaction of $name', (kind) => {
+describe.each(kinds)('compaction of $name', (kind) => {
   let store: TestStore;
   let client: NoriKVClient;
   beforeAll(async () => {

@@ -9,12 +9,12 @@ import {
 } from '@norikv/client';
 import type { Lease, NoriKVClient } from '@norikv/client';
 import { failure } from './errors';
-import { coordinated, memory } from './stores';
+import { kinds, memory } from './stores';
 import type { TestStore } from './stores';
 
 const text = (key: Uint8Array): string => new TextDecoder().decode(key);
 
-describe.each(coordinated)('leases of $name', (kind) => {
+describe.each(kinds)('leases of $name', (kind) => {
   let store: TestStore;
   let client: NoriKVClient;
   beforeAll(async () => {

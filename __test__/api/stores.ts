@@ -143,6 +143,3 @@ export const namespace: Kind = {
 
 /** Every kind of store. */
 export const kinds: readonly Kind[] = [memory, file, served, servedFile, namespace];
-
-/** Those with transactions, leases, watches and compaction by hand. */
-export const coordinated: readonly Kind[] = kinds.filter((kind) => !kind.remote);

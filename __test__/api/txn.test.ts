@@ -11,10 +11,10 @@ import {
 } from '@norikv/client';
 import type { Compare, NoriKVClient, TxnOp } from '@norikv/client';
 import { failure } from './errors';
-import { coordinated } from './stores';
+import { kinds } from './stores';
 import type { TestStore } from './stores';
 
-describe.each(coordinated)('transactions of $name', (kind) => {
+describe.each(kinds)('transactions of $name', (kind) => {
   let store: TestStore;
   let client: NoriKVClient;
   beforeAll(async () => {

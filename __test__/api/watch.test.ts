@@ -8,7 +8,7 @@ import {
 } from '@norikv/client';
 import type { NoriKVClient, Watch, WatchBatch } from '@norikv/client';
 import { failure } from './errors';
-import { coordinated, memory } from './stores';
+import { kinds, memory } from './stores';
 import type { TestStore } from './stores';
 
 /** The next batches of a watch, which goes on. */
@@ -38,7 +38,7 @@ class Reader {
   }
 }
 
-describe.each(coordinated)('watches of $name', (kind) => {
+describe.each(kinds)('watches of $name', (kind) => {
   let store: TestStore;
   let client: NoriKVClient;
   beforeAll(async () => {
@@ -274,9 +274,9 @@ test('closing the client ends its watches with ClosedError', async () => {
   await watch.ready;
   await client.put('a', '1');
   const reader = new Reader(watch);
+  expect((await reader.next()).events.length).toBe(1);
   const early = client.watch({ prefix: 'x' });
   const closing = client.close();
-  expect((await reader.next()).events.length).toBe(1);
   await failure(ClosedError, () => reader.next());
   await failure(ClosedError, () => new Reader(early).next());
   await failure(ClosedError, () => client.watch({ prefix: '' }));

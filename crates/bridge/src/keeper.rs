@@ -202,3 +202,246 @@ impl Keeper {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        future::poll_fn,
+        sync::{Mutex, PoisonError},
+    };
+
+    use async_trait::async_trait;
+    use norikv_core::{
+        Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Entry, ErrorKind, Get,
+        GetMany, Page, Put, PutResult, Scan, Status, Store, StoreRef, Version,
+    };
+    use tokio::sync::mpsc;
+
+    use crate::session::{Environment, OpenStore, Sleep};
+
+    /// What becomes of the next keep-alive; the last one stays.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Then {
+        Renew,
+        Fail,
+        Gone,
+        Hang,
+        /// Answers, but only after the leases' time.
+        Late(Duration),
+    }
+
+    /// A store of leases that tells what it is asked.
+    struct Fake {
+        plan: Mutex<Vec<Then>>,
+        ttl: Duration,
+        asked: mpsc::UnboundedSender<Vec<u64>>,
+        revoked: mpsc::UnboundedSender<u64>,
+    }
+
+    fn unused() -> Error {
+        Error::internal("the keeper does not ask for this")
+    }
+
+    #[async_trait]
+    impl Store for Fake {
+        async fn lease_keep_alive(&self, ids: Vec<LeaseId>, _: Call) -> Result<Vec<Option<Duration>>> {
+            let then = {
+                let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+                if plan.len() > 1 { plan.remove(0) } else { plan[0] }
+            };
+            let _ = self.asked.send(ids.iter().map(|id| id.get()).collect());
+            match then {
+                Then::Fail => Err(Error::new(ErrorKind::Unavailable, "not now")),
+                Then::Gone => Ok(vec![None; ids.len()]),
+                Then::Hang => std::future::pending().await,
+                Then::Renew => Ok(vec![Some(self.ttl); ids.len()]),
+                Then::Late(after) => {
+                    tokio::time::sleep(after).await;
+                    Ok(vec![Some(self.ttl); ids.len()])
+                }
+            }
+        }
+
+        async fn lease_revoke(&self, id: LeaseId, _: Call) -> Result<Version> {
+            let _ = self.revoked.send(id.get());
+            Ok(Version::ZERO)
+        }
+
+        async fn get(&self, _: Get, _: Call) -> Result<Option<Entry>> {
+            Err(unused())
+        }
+
+        async fn get_many(&self, _: GetMany, _: Call) -> Result<Vec<Option<Entry>>> {
+            Err(unused())
+        }
+
+        async fn put(&self, _: Put, _: Call) -> Result<PutResult> {
+            Err(unused())
+        }
+
+        async fn delete(&self, _: Delete, _: Call) -> Result<DeleteResult> {
+            Err(unused())
+        }
+
+        async fn delete_range(&self, _: DeleteRange, _: Call) -> Result<DeleteRangeResult> {
+            Err(unused())
+        }
+
+        async fn scan(&self, _: Scan, _: Call) -> Result<Page> {
+            Err(unused())
+        }
+
+        async fn count(&self, _: Count, _: Call) -> Result<CountResult> {
+            Err(unused())
+        }
+
+        async fn status(&self, _: Call) -> Result<Status> {
+            Err(unused())
+        }
+
+        async fn close(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Opened(StoreRef);
+
+    impl Environment for Opened {
+        fn open(&self) -> OpenStore {
+            let store = self.0.clone();
+            Box::pin(async { Ok(store) })
+        }
+
+        fn sleep(&self, duration: Duration) -> Sleep {
+            Box::pin(tokio::time::sleep(duration))
+        }
+    }
+
+    struct Fixture {
+        keeper: Keeper,
+        ttl: Duration,
+        asked: mpsc::UnboundedReceiver<Vec<u64>>,
+        revoked: mpsc::UnboundedReceiver<u64>,
+    }
+
+    impl Fixture {
+        fn new(ttl: Duration, plan: &[Then]) -> Self {
+            let (asked, asked_of) = mpsc::unbounded_channel();
+            let (revoked, revoked_of) = mpsc::unbounded_channel();
+            let store = Fake { plan: Mutex::new(plan.to_vec()), ttl, asked, revoked };
+            let shared = Shared::new(Box::new(Opened(Arc::new(store))), Duration::from_secs(5));
+            let keeper = Keeper::new(Arc::new(shared));
+            Self { keeper, ttl, asked: asked_of, revoked: revoked_of }
+        }
+
+        fn keep(&mut self, number: u64) {
+            let granted = LeaseGranted { id: id(number), ttl: self.ttl };
+            self.keeper.keep(u32::try_from(number).unwrap(), granted, Steady::now());
+        }
+
+        /// The leases of the next keep-alive, unless one is lost before.
+        async fn asked(&mut self) -> std::result::Result<Vec<u64>, Lost> {
+            let Self { keeper, asked, .. } = self;
+            poll_fn(|cx| {
+                if let Some(lost) = keeper.poll(cx).pop() {
+                    return Poll::Ready(Err(lost));
+                }
+                asked.poll_recv(cx).map(|asked| Ok(asked.unwrap()))
+            })
+            .await
+        }
+
+        /// The next lease that is lost.
+        async fn lost(&mut self) -> Lost {
+            loop {
+                if let Err(lost) = self.asked().await {
+                    return lost;
+                }
+            }
+        }
+    }
+
+    fn id(number: u64) -> LeaseId {
+        LeaseId::new(number).unwrap()
+    }
+
+    #[tokio::test]
+    async fn leases_that_are_due_together_are_renewed_in_one_call() {
+        let mut fixture = Fixture::new(Duration::from_millis(300), &[Then::Renew]);
+        for number in 1..=100 {
+            fixture.keep(number);
+        }
+        for _ in 0..4 {
+            let mut seen = Vec::new();
+            let mut calls = 0;
+            while seen.len() < 100 {
+                seen.extend(fixture.asked().await.map_err(|lost| lost.why).unwrap());
+                calls += 1;
+            }
+            assert!(calls <= 10, "{calls} calls for 100 leases");
+        }
+        assert!(fixture.keeper.shared.leases.check(id(1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_call_names_1024_leases_at_the_most() {
+        let mut fixture = Fixture::new(Duration::from_secs(3), &[Then::Renew]);
+        for number in 1..=2_500 {
+            fixture.keep(number);
+        }
+        let mut seen = 0;
+        while seen < 2_500 {
+            let ids = fixture.asked().await.map_err(|lost| lost.why).unwrap();
+            assert!(ids.len() <= MAX_KEEP_ALIVES);
+            seen += ids.len();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_keep_alive_that_failed_is_made_again_and_the_lease_kept() {
+        let mut fixture = Fixture::new(Duration::from_millis(900), &[Then::Fail, Then::Fail, Then::Renew]);
+        fixture.keep(1);
+        for _ in 0..4 {
+            assert_eq!(fixture.asked().await.map_err(|lost| lost.why).unwrap(), [1]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_the_store_does_not_have_is_lost() {
+        let mut fixture = Fixture::new(Duration::from_millis(300), &[Then::Renew, Then::Gone]);
+        fixture.keep(1);
+        let lost = fixture.lost().await;
+        assert_eq!((lost.id, lost.call, lost.why.kind()), (id(1), 1, ErrorKind::LeaseLost));
+        assert!(fixture.keeper.shared.leases.check(id(1)).is_err());
+        assert!(fixture.keeper.kept.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_lease_whose_keep_alives_fail_or_hang_is_lost_after_its_time_and_not_before() {
+        for then in [Then::Fail, Then::Hang] {
+            let mut fixture = Fixture::new(Duration::from_millis(300), &[then]);
+            let began = Instant::now();
+            fixture.keep(1);
+            let lost = fixture.lost().await;
+            assert_eq!(lost.id, id(1));
+            assert!(began.elapsed() >= Duration::from_millis(300));
+            assert!(began.elapsed() < Duration::from_secs(3));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_comes_back_too_late_stays_lost_and_is_revoked() {
+        let late = Then::Late(Duration::from_millis(250));
+        let mut fixture = Fixture::new(Duration::from_millis(200), &[late]);
+        fixture.keep(1);
+        fixture.lost().await;
+        let Fixture { keeper, revoked, .. } = &mut fixture;
+        let revoked = poll_fn(|cx| {
+            assert!(keeper.poll(cx).is_empty());
+            revoked.poll_recv(cx)
+        });
+        assert_eq!(revoked.await, Some(1));
+        assert!(fixture.keeper.shared.leases.check(id(1)).is_err());
+    }
+}
