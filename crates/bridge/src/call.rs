@@ -6,7 +6,7 @@ use norikv_core::{
     LeaseTimeToLive, Order, Precondition, Put, Result, Scan, Txn, Version, Watch, check_key, ttl_from_millis,
 };
 
-use crate::{frame::Reader, txn::read_txn, watch::Credit};
+use crate::{frame::Reader, subscriber::Credit, txn::read_txn};
 
 /// What JavaScript asks for, with the number that the answer goes to.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod keeper;
 mod lease;
 pub mod reply;
 mod session;
+mod subscriber;
 mod txn;
 mod upstream;
 mod watch;

@@ -23,71 +23,9 @@ use crate::{
     frame::Writer,
     reply,
     session::{BoxFuture, Shared},
+    subscriber::{Credit, Newest, Subscriber},
     upstream::{Chunks, MAX_CHUNK, Ring, Subject, Upstream},
 };
-
-/// How much JavaScript takes that it has not read: a number of batches, and of bytes. One batch more may go over
-/// the bytes, so that a large one always fits.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Credit {
-    batches: i64,
-    bytes: i64,
-}
-
-impl Credit {
-    pub(crate) fn new(batches: u32, bytes: u32) -> Self {
-        Self { batches: batches.into(), bytes: bytes.into() }
-    }
-
-    const fn is_open(self) -> bool {
-        self.batches > 0 && self.bytes > 0
-    }
-
-    const fn spend(&mut self, bytes: usize) {
-        self.batches -= 1;
-        self.bytes = self.bytes.saturating_sub_unsigned(bytes as u64);
-    }
-
-    const fn add(&mut self, more: Self) {
-        self.batches = self.batches.saturating_add(more.batches);
-        self.bytes = self.bytes.saturating_add(more.bytes);
-    }
-}
-
-/// One watch of JavaScript.
-struct Subscriber {
-    upstream: u64,
-    /// Tells it from an earlier one of the same number.
-    serial: u64,
-    progress: bool,
-    credit: Credit,
-    call: Call,
-    newest: Newest,
-    /// Whether it was told where it starts.
-    told: bool,
-    /// What it starts after, where it joined an upstream that may lag behind that.
-    floor: Version,
-    /// The version of the last batch it went past.
-    last: Version,
-    /// The number of the batch it takes next.
-    cursor: u64,
-}
-
-/// The newest version of the store when a watch joined an upstream that was there before.
-enum Newest {
-    /// It began with its upstream.
-    NotAsked,
-    Asked(AbortHandle),
-    Known(Version),
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        if let Newest::Asked(handle) = &self.newest {
-            handle.abort();
-        }
-    }
-}
 
 /// What came of something that was waited for.
 enum Step {
@@ -478,27 +416,6 @@ impl Watches {
                 upstream.subscribers.insert(id);
             }
         }
-    }
-}
-
-impl Subscriber {
-    /// Goes as far as the credit does, and answers from where to where; `None` if there is nothing for it.
-    fn take(&mut self, ring: &Ring) -> Option<(u64, u64)> {
-        let mut first = None;
-        while let Some(batch) = ring.get(self.cursor) {
-            // What it starts after is not for it; how far the store is may be as far as that.
-            let is_old = batch.version < self.floor || (batch.version == self.floor && !batch.is_progress);
-            if !is_old && (self.progress || !batch.is_progress) {
-                if !self.credit.is_open() {
-                    break;
-                }
-                self.credit.spend(batch.bytes.len());
-                first.get_or_insert(self.cursor);
-            }
-            self.last = self.last.max(batch.version);
-            self.cursor += 1;
-        }
-        first.map(|first| (first, self.cursor))
     }
 }
 
