@@ -133,6 +133,10 @@ macro_rules! conformance {
         $crate::conformance!(@tests $world, run_on_world, history [
             below_the_compaction_floor_a_read_fails_with_the_floor,
         ]);
+        $crate::conformance!(@tests $world, run_on_store, order [
+            a_transaction_takes_its_place_among_the_calls_on_its_keys,
+            a_read_at_once_does_not_overtake_a_transaction,
+        ]);
         $crate::conformance!(@tests $world, run_on_store, txn [
             every_target_compares_with_every_relation,
             values_compare_as_unsigned_bytes,

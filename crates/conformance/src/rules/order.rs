@@ -2,11 +2,12 @@
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
-use norikv_core::{Delete, Put, Store};
+use bytes::Bytes;
+use norikv_core::{CompareOp, CompareTarget, Delete, Entry, Put, Store, Txn, TxnOpResult};
 
 use crate::{
     Check,
-    ask::{call, get, later, of, put, value},
+    ask::{call, get, later, of, put, to_delete, to_get, to_put, value, when},
 };
 
 /// Polls once, whatever comes of it.
@@ -59,6 +60,65 @@ pub async fn a_read_sees_the_writes_begun_before_it_and_none_begun_after(store: 
         assert!(delete.deleted);
         assert_eq!(read_nothing?, None);
         assert_eq!(after?.version, later(delete.version, 1));
+    }
+    Ok(())
+}
+
+/// A transaction takes its place among the calls on each of its keys, in the order in which they are first polled.
+pub async fn a_transaction_takes_its_place_among_the_calls_on_its_keys(store: &dyn Store) -> Check {
+    for n in 0..50 {
+        put(store, "b", "old").await?;
+        let value = |step: &str| Bytes::from(format!("{n} {step}"));
+        let first = store.put(Put::new("a", value("first")), call());
+        let other = store.put(Put::new("b", value("other")), call());
+        let then = vec![to_get("a"), to_get("b"), to_put("a", value("txn")), to_delete("b")];
+        let compares = vec![when("a", CompareOp::Equal, CompareTarget::Value(value("first")))];
+        let txn = store.txn(Txn { compares, then, ..Txn::default() }, call());
+        let read = store.get(of("a"), call());
+        let read_other = store.get(of("b"), call());
+        let second = store
+            .txn(Txn { then: vec![to_get("b"), to_put("b", value("second"))], ..Txn::default() }, call());
+        let last = store.put(Put::new("a", value("last")), call());
+        let read_last = store.get(of("b"), call());
+        let (first, other, txn, read, read_other, second, last, read_last) =
+            tokio::join!(first, other, txn, read, read_other, second, last, read_last);
+        let txn = txn?;
+        assert!(txn.succeeded, "round {n}: the put before it is not seen");
+        let found = |entry: Option<Entry>| entry.map(|entry| (entry.value, entry.version));
+        let seen: Vec<_> = txn
+            .results
+            .iter()
+            .filter_map(|result| match result {
+                TxnOpResult::Get(entry) => Some(found(entry.clone())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(seen, [Some((value("first"), first?.version)), Some((value("other"), other?.version))]);
+        assert_eq!(found(read?), Some((value("txn"), txn.version)), "round {n}");
+        assert_eq!(found(read_other?), None, "round {n}");
+        let second = second?;
+        assert_eq!(second.results[0], TxnOpResult::Get(None), "round {n}");
+        assert!(last?.version > txn.version);
+        assert_eq!(found(read_last?), Some((value("second"), second.version)), "round {n}");
+    }
+    Ok(())
+}
+
+/// A read that is answered at once, while a transaction on its key is under way, sees what that writes.
+pub async fn a_read_at_once_does_not_overtake_a_transaction(store: &dyn Store) -> Check {
+    put(store, "k", "old").await?;
+    for n in 0..200 {
+        let written = Bytes::from(n.to_string());
+        let then = vec![to_put("j", "v"), to_put("k", written.clone())];
+        let mut txn = store.txn(Txn { then, ..Txn::default() }, call());
+        let done = begin(txn.as_mut()).await;
+        if let Some(read) = store.get_now(b"k", Default::default()) {
+            assert_eq!(read?.map(|entry| entry.value), Some(written));
+        }
+        match done {
+            Some(done) => done?,
+            None => txn.await?,
+        };
     }
     Ok(())
 }
