@@ -8,7 +8,7 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
-use norikv_core::{Call, Error, Limits, MAX_KEY_BYTES, StoreRef};
+use norikv_core::{Call, Error, Limits, MAX_KEY_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS, StoreRef};
 use norikv_proto::{
     ext::{lease_server::LeaseServer, store_server::StoreServer},
     v1::{kv_server::KvServer, meta_server::MetaServer},
@@ -33,8 +33,10 @@ use crate::{
 
 /// What a request takes beside its value: the key, the idempotency key, and the framing, with room to spare.
 const OVERHEAD_BYTES: usize = 16 * 1024;
-/// The most bytes of a batch, beside the one value that may be as large as the store takes.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// The most bytes of a batch or a transaction, beside the one value that may be as large as the store takes, and
+/// beside what each op of a transaction takes.
+const BATCH_BYTES: usize = MAX_TXN_BYTES;
+const OP_BYTES: usize = 2 * 1024;
 const WATCH: &str = "/norikv.ext.v1.Watch/Watch";
 
 /// Sends every request to its service, and sees to what holds for all of them: the deadline, and the statuses of
@@ -71,7 +73,7 @@ impl Dispatch {
         let bound = settings.request_timeout;
         // One byte too many is the store's to refuse, which names both sizes; far too many are not even read.
         let single = limits.max_value_bytes.saturating_mul(2).saturating_add(OVERHEAD_BYTES + MAX_KEY_BYTES);
-        let many = limits.max_value_bytes.saturating_add(BATCH_BYTES + OVERHEAD_BYTES);
+        let many = limits.max_value_bytes.saturating_add(BATCH_BYTES + MAX_TXN_OPS * OP_BYTES);
         let ext = (!settings.norikv_v1_only).then(|| {
             let service = ExtService { store: store.clone(), bound, max_batch_ops: settings.max_batch_ops };
             let lease = LeaseService { store: store.clone(), bound };

@@ -45,3 +45,23 @@ async fn a_malformed_transaction_changes_nothing() {
     }
     assert_eq!(store.value("a"), None);
 }
+
+#[tokio::test]
+async fn a_transaction_as_large_as_may_be_is_taken() {
+    let (server, _store) = serve(settings()).await;
+    let client = Client::connect(server.local_addr()).await;
+    let put = |number: usize, bytes: usize| {
+        let put = norikv_proto::v1::PutRequest {
+            key: format!("key-{number:04}").into(),
+            value: vec![7; bytes].into(),
+            idempotency_key: "i".repeat(1_024),
+            ..Default::default()
+        };
+        TxnOp { op: Some(Op::Put(ext::Put { put: Some(put), ..Default::default() })) }
+    };
+    let mut txn = ext::TxnRequest::default();
+    txn.then = (0..128).map(|number| put(number, 40_000)).collect();
+    assert_eq!(client.txn(txn.clone()).await.unwrap().results.len(), 128);
+    txn.then = (0..128).map(|number| put(number, 42_000)).collect();
+    assert_eq!(client.txn(txn).await.unwrap_err().code(), Code::InvalidArgument);
+}
