@@ -195,6 +195,7 @@ macro_rules! conformance {
             an_expiry_is_a_delete_with_its_reason,
             a_watch_that_asked_for_progress_is_told_how_far_it_is,
             a_watch_from_below_the_floor_fails_with_the_floor,
+            a_watch_outlives_the_compaction_of_what_it_did_not_want,
             a_slow_reader_gets_everything_and_holds_back_nobody,
             watches_are_independent,
             a_dropped_watch_leaves_nothing_behind,

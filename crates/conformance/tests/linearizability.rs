@@ -41,8 +41,12 @@ const CLIENTS: usize = 6;
 const CALLS: usize = 6;
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
+fn long() -> bool {
+    env::var_os("NORIKV_LONG").is_some()
+}
+
 fn calls() -> usize {
-    if env::var_os("NORIKV_LONG").is_some() { 100_000 } else { 5_000 }
+    if long() { 100_000 } else { 5_000 }
 }
 
 fn call() -> Call {
@@ -412,7 +416,7 @@ async fn calls_to_a_server_that_is_killed_and_started_again_are_linearizable() {
             }
             None => History::from(Model::default()).quiet(&*stores[0]).await,
         };
-        for quiet in 0..8 {
+        for quiet in 0..if long() { 40 } else { 8 } {
             let history = History::from(model);
             end(begin(&stores, &history, &format!("{round}.{quiet}"))).await;
             model = history.quiet(&*stores[quiet % stores.len()]).await;

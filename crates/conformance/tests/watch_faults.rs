@@ -298,6 +298,41 @@ async fn a_watch_tells_every_revision_once_however_often_the_server_is_killed() 
     assert_eq!(norikv.terminate(), Some(0));
 }
 
+/// What is compacted while a connection is broken is not missed by a watch that had been told how far it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_of_what_seldom_changes_outlives_compaction_and_a_broken_connection() {
+    let direct: StoreRef = Arc::new(EmbeddedStore::memory(Settings::default()).unwrap());
+    let server = serve(StoreRef::clone(&direct), false).await.unwrap();
+    let proxy = Proxy::start(server.local_addr()).await.unwrap();
+    let client = remote(proxy.local_addr()).unwrap();
+    let watch = Watch { progress: true, ..Watch::new(KeyRange::prefix("seldom")) };
+    let mut watcher = Watcher::begin(&*client, watch).await.unwrap();
+    for n in 0..100 {
+        put(&*direct, format!("often {n}"), "1").await.unwrap();
+    }
+    let newest = newest(&*direct).await;
+    loop {
+        let batch = watcher.next().await.unwrap();
+        assert_eq!(batch.events, []);
+        if batch.version == newest {
+            break;
+        }
+    }
+    within(call(), direct.compact(newest, call())).await.unwrap();
+    proxy.cut();
+    let version = put(&*direct, "seldom", "1").await.unwrap();
+    loop {
+        let batch = watcher.next().await.unwrap();
+        if !batch.events.is_empty() {
+            assert_eq!((batch.version, batch.events.len()), (version, 1));
+            break;
+        }
+    }
+    client.close().await.unwrap();
+    server.shutdown(Duration::ZERO).await.unwrap();
+    direct.close().await.unwrap();
+}
+
 /// Writes much while a watch is not read, and then reads it. Answers what it ended with, if it did before the end.
 async fn stop_reading(world: impl World, setup: Setup) -> Option<ErrorKind> {
     const WRITERS: u64 = 8;

@@ -405,6 +405,38 @@ pub async fn a_watch_from_below_the_floor_fails_with_the_floor(store: &dyn Store
     Ok(())
 }
 
+/// A watch that is read outlives the compaction of what it did not want: nothing that it wants is missing.
+pub async fn a_watch_outlives_the_compaction_of_what_it_did_not_want(store: &dyn Store) -> Check {
+    let wanted = async |mut watcher: Watcher| {
+        let mut versions = Vec::new();
+        for _ in 0..3 {
+            versions.push(watcher.event().await?.entry.version);
+        }
+        Check::Ok(versions)
+    };
+    let watcher = Watcher::begin(store, Watch::new(KeyRange::prefix("wanted"))).await?;
+    let write = async {
+        let mut versions = Vec::new();
+        for round in 0..3 {
+            for n in 0..100 {
+                put(store, format!("other {n}"), "v").await?;
+            }
+            versions.push(put(store, format!("wanted {round}"), "v").await?);
+            // What is wanted and was not told yet is kept.
+            let floor = Version::new(versions[round].term, versions[round].index - 1);
+            compact(store, floor).await?;
+        }
+        Check::Ok(versions)
+    };
+    // With the one that was begun before, one from history.
+    let from = Some(later(newest(store).await?, 1));
+    let replay = Watcher::begin(store, Watch { from, ..Watch::new(KeyRange::prefix("wanted")) }).await?;
+    let (told, replayed, written) = tokio::join!(wanted(watcher), wanted(replay), write);
+    let written = written?;
+    assert_eq!((told?, replayed?), (written.clone(), written));
+    Ok(())
+}
+
 /// A watch whose reader does not read gets everything all the same, from history, and holds back nobody.
 pub async fn a_slow_reader_gets_everything_and_holds_back_nobody(store: &dyn Store) -> Check {
     const WRITES: u64 = 2_500;
