@@ -39,6 +39,8 @@ export class Lease implements PublicLease {
   readonly id: bigint;
   readonly ttlMs: number;
   readonly #part: Part;
+  /** Why the core says that it ended, and the error of it. */
+  #ended: Failure | undefined;
   #reason: LeaseLostError | undefined;
   #aborts: AbortController | undefined;
   #lost: Promise<LeaseLostError> | undefined;
@@ -58,15 +60,9 @@ export class Lease implements PublicLease {
 
   /** Hears why the lease ended. Called by what granted it. */
   static end(lease: Lease, why: Failure): void {
-    const error = why.toError(Lease.end);
-    lease.#lose(
-      error instanceof LeaseLostError
-        ? error
-        : new LeaseLostError(`lease ${lease.id} is lost: ${error.message}`, {
-            lease: lease.id,
-            cause: error,
-          }),
-    );
+    // An error costs more than a lease: it is made when somebody asks for it.
+    lease.#ended = why;
+    if (lease.#aborts !== undefined || lease.#resolve !== undefined) lease.#look();
   }
 
   get lost(): Promise<LeaseLostError> {
@@ -166,7 +162,18 @@ export class Lease implements PublicLease {
 
   /** Asks the core, in this very call, whether the lease is still held. */
   #look(): void {
-    if (this.#reason !== undefined || this.#part.session.leaseLeft(this.id) > 0) return;
+    if (this.#reason !== undefined) return;
+    if (this.#ended !== undefined) {
+      const lease = this.id;
+      const error = this.#ended.toError(Lease.end);
+      this.#lose(
+        error instanceof LeaseLostError
+          ? error
+          : new LeaseLostError(`lease ${lease} is lost: ${error.message}`, { lease, cause: error }),
+      );
+      return;
+    }
+    if (this.#part.session.leaseLeft(this.id) > 0) return;
     const why = this.#part.session.closed
       ? 'its client was closed'
       : 'its time to live passed without a keep-alive that the store confirmed; its keys are gone or about to go';

@@ -6,6 +6,7 @@ import path from 'node:path';
 import readline from 'node:readline';
 import { afterEach, expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
+import { startServer } from '@norikv/client/server';
 
 const root = path.resolve(__dirname, '../..');
 const children = new Set<ChildProcess>();
@@ -59,30 +60,66 @@ async function passed(ms: number): Promise<void> {
 
 const onLinux = process.platform === 'linux' ? test : test.skip;
 
-onLinux('a process that stood still past its time finds out before it uses the lease', async () => {
+onLinux.each(['memory:', 'a server'])(
+  'a process that stood still past its time finds out before it uses the lease of %s',
+  async (kind) => {
+    const server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
+    const address = kind === 'memory:' ? kind : server.address;
+    const { child, line, ended } = script(`
+      const client = await NoriKVClient.open(${JSON.stringify(address)});
+      const lease = await client.lease({ ttlMs: 500 });
+      const signal = lease.signal;
+      await lease.put('a', '1');
+      process.kill(process.pid, 'SIGSTOP');
+      // The very next thing after the pause, before any event.
+      const early = lease.signal.aborted;
+      const refused = await lease.put('a', '2').catch((error) => error);
+      const byId = await client.put('a', '2', { lease: lease.id }).catch((error) => error);
+      const reason = await lease.lost;
+      console.log(JSON.stringify([
+        early,
+        signal === lease.signal && signal.reason === reason,
+        refused instanceof LeaseLostError && byId instanceof LeaseLostError,
+      ]));
+      await client.close();
+    `);
+    await stopped(child.pid ?? 0);
+    await passed(700);
+    child.kill('SIGCONT');
+    expect(JSON.parse(await line())).toEqual([true, true, true]);
+    expect(await ended).toBe(0);
+    await server.stop();
+  },
+);
+
+test('the keys of a process that is killed go in one revision, within its time and half a second', async () => {
+  const server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
+  const client = await NoriKVClient.open(server.address);
+  const watch = client.watch({ prefix: 'held/' }, { puts: false });
+  await watch.ready;
+  const ttlMs = 1_000;
   const { child, line, ended } = script(`
-    const client = await NoriKVClient.open('memory:');
-    const lease = await client.lease({ ttlMs: 500 });
-    const signal = lease.signal;
-    await lease.put('a', '1');
-    process.kill(process.pid, 'SIGSTOP');
-    // The very next thing after the pause, before any event.
-    const early = lease.signal.aborted;
-    const refused = await lease.put('a', '2').catch((error) => error);
-    const byId = await client.put('a', '2', { lease: lease.id }).catch((error) => error);
-    const reason = await lease.lost;
-    console.log(JSON.stringify([
-      early,
-      signal === lease.signal && signal.reason === reason,
-      refused instanceof LeaseLostError && byId instanceof LeaseLostError,
-    ]));
-    await client.close();
+    const client = await NoriKVClient.open(${JSON.stringify(server.address)});
+    const lease = await client.lease({ ttlMs: ${ttlMs} });
+    await Promise.all([lease.put('held/1', '1'), lease.put('held/2', '1')]);
+    console.log('held');
+    // Alive until it is killed.
+    for await (const batch of client.watch({ key: 'never' })) void batch;
   `);
-  await stopped(child.pid ?? 0);
-  await passed(700);
-  child.kill('SIGCONT');
-  expect(JSON.parse(await line())).toEqual([true, true, true]);
-  expect(await ended).toBe(0);
+  expect(await line()).toBe('held');
+  child.kill('SIGKILL');
+  await ended;
+  const killed = performance.now();
+  for await (const { events } of watch) {
+    expect(events.map(({ entry, reason }) => [entry.keyText(), reason])).toEqual([
+      ['held/1', 'lease'],
+      ['held/2', 'lease'],
+    ]);
+    break;
+  }
+  expect(performance.now() - killed).toBeLessThan(ttlMs + 500);
+  await client.close();
+  await server.stop();
 });
 
 test('an event loop that is busy for longer than the time to live keeps the lease', async () => {
