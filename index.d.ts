@@ -990,7 +990,10 @@ export interface Watch extends AsyncDisposable {
 export interface Status {
   /** What holds the data: `'memory'`, `'file'`, or what the server says. */
   readonly store: string;
-  /** What the store can do, such as `'range'`, `'deleteRange'`, `'ifNotExists'`, `'history'`, `'batch'`. */
+  /**
+   * What the store can do: some of `'range'`, `'deleteRange'`, `'ifNotExists'`, `'batch'`, `'history'`, `'txn'`,
+   * `'lease'`, `'watch'`, `'compact'`.
+   */
   readonly features: readonly string[];
   /** The store's limits. */
   readonly limits: {

@@ -438,3 +438,6 @@ fn write_group(out: &mut Writer, ring: &Ring, group: &Group) {
         out.bytes(&batch.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests;
