@@ -1,15 +1,17 @@
 //! Histories of many clients at once, each checked to be one that a single store could have had, one call at a time.
 //!
-//! The checker is stateright's `LinearizabilityTester`. What it has to find is an order of all calls in which each
-//! answers as it did and none comes before one that had ended when it began. That takes exponential time at worst, so:
+//! The checker is todc-utils' `WGLChecker`: the algorithm of Wing, Gong and Lowe, which remembers what it has tried (as
+//! porcupine does). stateright's tester does not, and never came to an end on some of these. What it has to find is an
+//! order of all calls in which each answers as it did and none comes before one that had ended when it began. That
+//! takes exponential time at worst, so:
 //! - the histories are short: clients make a few calls each, and then all are waited for (a quiet point). The next
 //!   history begins with what is read there;
 //! - the model has all keys and the revision, which every answer of a write tells. So there is one order of the writes
 //!   that can be right, and transactions over several keys are checked too.
 //!
 //! A write that was under way when the server was killed may have happened or not: it stays pending, and may come
-//! anywhere after its beginning, or never. It cannot happen after the kill, so what is read at the next quiet point
-//! is the end of it.
+//! anywhere after its beginning, also after all that is read, which is as good as never. It cannot happen after the
+//! kill, so what is read at the next quiet point is the end of it.
 //!
 //! `NORIKV_LONG` makes it 100,000 calls instead of 5,000.
 #![cfg(unix)]
@@ -32,7 +34,13 @@ use norikv_core::{
     Call, CompareOp, CompareTarget, Delete, Error, ErrorKind, FieldName, Precondition, Put, Result, Store,
     StoreRef, Txn, TxnOpResult, Version,
 };
-use stateright::semantics::{ConsistencyTester as _, LinearizabilityTester, SequentialSpec};
+use todc_utils::{
+    linearizability::{
+        WGLChecker,
+        history::{Action, History as Actions},
+    },
+    specifications::Specification,
+};
 use tokio::task::JoinSet;
 use worlds::{File, Memory, Served, remote, serve};
 
@@ -59,6 +67,8 @@ type Found = Option<(String, u64)>;
 
 #[derive(Clone, Debug)]
 enum Op {
+    /// Not a call: what is there at the beginning.
+    Begin(Model),
     Get(Key),
     Put(Key, String),
     Delete(Key),
@@ -78,6 +88,7 @@ enum Op {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Ret {
+    Begun,
     Found(Found),
     Written(u64),
     Deleted(bool, u64),
@@ -92,7 +103,7 @@ enum Ret {
 }
 
 /// The store as one caller sees it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Model {
     revision: u64,
     keys: BTreeMap<Key, (String, u64)>,
@@ -112,12 +123,31 @@ impl Model {
     }
 }
 
-impl SequentialSpec for Model {
-    type Op = Op;
-    type Ret = Ret;
+/// A call, and what was answered: `None` is not known.
+type Answered = (Op, Option<Ret>);
 
+impl Specification for Model {
+    type State = Self;
+    type Operation = Answered;
+
+    fn init() -> Self {
+        Self::default()
+    }
+
+    fn apply((op, answered): &Answered, state: &Self) -> (bool, Self) {
+        let mut state = state.clone();
+        let ret = state.invoke(op);
+        (answered.as_ref().is_none_or(|answered| *answered == ret), state)
+    }
+}
+
+impl Model {
     fn invoke(&mut self, op: &Op) -> Ret {
         match op {
+            Op::Begin(model) => {
+                *self = model.clone();
+                Ret::Begun
+            }
             Op::Get(key) => Ret::Found(self.keys.get(key).cloned()),
             Op::Put(key, value) => Ret::Written(self.write(&[*key], value)),
             Op::Delete(key) => {
@@ -167,6 +197,7 @@ async fn try_make(store: &dyn Store, op: &Op) -> Result<Ret> {
     let key = |key: Key| Bytes::from(KEYS[key]);
     let put = async |put: Put| Ok(Ret::Written(within(call(), store.put(put, call())).await?.version.index));
     match op.clone() {
+        Op::Begin(_) => Ok(Ret::Begun),
         Op::Get(of) => Ok(Ret::Found(get(store, key(of)).await?.as_ref().map(found))),
         Op::Put(of, value) => put(Put::new(key(of), value)).await,
         Op::Delete(of) => {
@@ -280,22 +311,25 @@ impl History {
     /// Whether a single store could have answered so.
     fn is_linearizable(&self) -> bool {
         let events = self.events.lock().unwrap();
-        let mut tester = LinearizabilityTester::new(self.begin.clone());
-        for (n, event) in events.iter().enumerate() {
+        let begin = Op::Begin(self.begin.clone());
+        let first = [Action::Call((begin.clone(), None)), Action::Response((begin, Some(Ret::Begun)))];
+        let mut actions: Vec<_> = first.into_iter().map(|action| (CLIENTS + 1, action)).collect();
+        // The call of each client that is under way.
+        let mut pending = BTreeMap::new();
+        for event in events.iter() {
             match event {
                 Event::Begins(client, op) => {
-                    let ends = events[n..]
-                        .iter()
-                        .any(|event| matches!(event, Event::Ends(other, _) if other == client));
-                    // A read that was never answered changed nothing, so it need not have been made.
-                    if ends || !matches!(op, Op::Get(_)) {
-                        tester.on_invoke(*client, op.clone()).unwrap();
-                    }
+                    pending.insert(*client, op.clone());
+                    actions.push((*client, Action::Call((op.clone(), None))));
                 }
-                Event::Ends(client, ret) => drop(tester.on_return(*client, ret.clone()).unwrap()),
+                Event::Ends(client, ret) => {
+                    let op = pending.remove(client).unwrap();
+                    actions.push((*client, Action::Response((op, Some(ret.clone())))));
+                }
             }
         }
-        tester.is_consistent()
+        actions.extend(pending.into_iter().map(|(client, op)| (client, Action::Response((op, None)))));
+        WGLChecker::<Model>::is_linearizable(Actions::from_actions(actions))
     }
 
     #[track_caller]
@@ -321,6 +355,7 @@ async fn client(store: StoreRef, history: Arc<History>, client: usize, name: Str
             | Ret::Revision(revision)
             | Ret::Txn { revision, .. } => revision,
             Ret::Refused(found) => found.unwrap_or(seen),
+            Ret::Begun => seen,
         };
     }
 }
