@@ -148,9 +148,10 @@ impl Group<'_> {
     fn plan_scan(&self, plan: &Plan, scan: &Scan, revision: u64, most: usize) -> Result<Page> {
         let limit = usize::try_from(scan.limit).unwrap_or(usize::MAX);
         let wanted = if limit == 0 { most } else { limit.min(most) };
+        let value = |value: Bytes| if scan.keys_only { Bytes::new() } else { value };
         let live = |key: &Bytes, bytes: &Bytes| {
             let record = Record::decode(bytes)?;
-            let entry = || record.entry(key.clone(), record.value(bytes), self.shared().term);
+            let entry = || record.entry(key.clone(), value(record.value(bytes)), self.shared().term);
             Ok::<_, Error>((!record.expired(self.now())).then(entry))
         };
         // What the group and the transaction changed is not what the engine has.
@@ -160,8 +161,12 @@ impl Group<'_> {
             changed.insert(key.clone(), entry);
         }
         let planned = plan.entries.iter().filter(|(key, _)| scan.range.contains(key));
-        changed.extend(planned.map(|(key, entry)| (key.clone(), entry.clone())));
+        let planned_entry = |entry: &Entry| Entry { value: value(entry.value.clone()), ..entry.clone() };
+        changed.extend(planned.map(|(key, entry)| (key.clone(), entry.as_ref().map(planned_entry))));
 
+        // Counted in one way for what is read and for what is answered: who stops to read for the bytes alone has
+        // more of them than are answered.
+        let size = |entry: &Entry| entry.key.len() + entry.value.len();
         let (mut stored, mut bytes, mut result) = (Vec::new(), 0, Ok(()));
         if !scan.range.is_empty() {
             let mut show = |key: Cell<'_>, value: Cell<'_>| {
@@ -169,10 +174,12 @@ impl Group<'_> {
                     return ControlFlow::Continue(());
                 }
                 match live(&key.to_bytes(), &value.to_bytes()) {
-                    Ok(entry) => stored.extend(entry),
+                    Ok(entry) => {
+                        bytes += entry.as_ref().map_or(0, size);
+                        stored.extend(entry);
+                    }
                     Err(error) => result = Err(error),
                 }
-                bytes += key.len() + value.len();
                 let full = stored.len() > wanted || (stored.len() > 1 && bytes > PAGE_BYTES);
                 if full || result.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
@@ -186,7 +193,7 @@ impl Group<'_> {
         }
         let more = entries.len() > wanted;
         entries.truncate(wanted);
-        let bytes: usize = entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum();
+        let bytes: usize = entries.iter().map(size).sum();
         if (more && wanted != limit) || (bytes > PAGE_BYTES && entries.len() > 1) {
             return Err(Error::new(
                 ErrorKind::ResourceExhausted,
@@ -194,9 +201,6 @@ impl Group<'_> {
                     "a scan within a transaction answers at most {most} entries and {PAGE_BYTES} bytes, and this one finds more; give it a limit or a smaller range"
                 ),
             ));
-        }
-        if scan.keys_only {
-            entries.iter_mut().for_each(|entry| entry.value = Bytes::new());
         }
         Ok(Page { entries, version: self.version(revision), more })
     }

@@ -204,6 +204,35 @@ async fn a_scan_that_finds_too_much_fails_the_transaction_unless_it_has_a_limit(
 }
 
 #[tokio::test]
+async fn a_scan_of_nearly_too_much_finds_all_of_it_and_keys_alone_are_few_bytes() {
+    for (store, _directory) in both(settings()) {
+        // Less than 1 MiB of keys and values, and more with what is stored beside them.
+        let puts = (0..1_020).map(|n| store.put(Put::new(format!("k{n:07}"), vec![7; 1_000]), call()));
+        for put in futures_util::future::join_all(puts).await {
+            put.unwrap();
+        }
+        for limit in [0, 1_020] {
+            for order in [Order::Ascending, Order::Descending] {
+                let scan = Scan { limit, order, ..Scan::new(KeyRange::prefix("k")) };
+                let result = store.txn(then(vec![TxnOp::Scan(scan)]), call()).await.unwrap();
+                let TxnOpResult::Scan(page) = &result.results[0] else { unreachable!("it is a scan") };
+                assert_eq!((page.entries.len(), page.more), (1_020, false));
+            }
+        }
+        let all = || Scan::new(KeyRange::prefix("k"));
+        let large = TxnOp::Put(Put::new("k", vec![7; 100_000]));
+        let error = store.txn(then(vec![large.clone(), TxnOp::Scan(all())]), call()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+        let scan = TxnOp::Scan(Scan { keys_only: true, ..all() });
+        let result = store.txn(then(vec![large, scan]), call()).await.unwrap();
+        let TxnOpResult::Scan(page) = &result.results[1] else { unreachable!("it is a scan") };
+        assert_eq!(page.entries.len(), 1_021);
+        assert!(page.entries.iter().all(|entry| entry.value.is_empty()));
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn sixty_four_callers_moving_money_neither_make_nor_lose_any() {
     for (store, _directory) in both(settings()) {
         let store = Arc::new(store);
