@@ -174,7 +174,8 @@ impl Txn {
     /// # Errors
     /// `InvalidArgument`: more than [`MAX_TXN_OPS`] compares and ops, more than [`MAX_TXN_BYTES`] of keys and values beside
     /// one largest value, a key, range or value that no call takes, an
-    /// order asked of `exists`, two writes of one branch to one key, or a scan at a version.
+    /// order asked of `exists`, two writes of one branch to one key or with one idempotency key, or a scan at a
+    /// version.
     pub fn check(&self, max_value_bytes: usize) -> Result<()> {
         let count = self.compares.len() + self.then.len() + self.otherwise.len();
         if count > MAX_TXN_OPS {
@@ -220,6 +221,7 @@ impl Txn {
 fn check_branch(ops: &[TxnOp], max_value_bytes: usize) -> Result<()> {
     // The keys that are written so far. At most 128, so looking at each pair costs less than sorting them.
     let mut written: Vec<KeyRange> = Vec::new();
+    let mut once: Vec<&str> = Vec::new();
     for op in ops {
         let range = match op {
             TxnOp::Put(put) => {
@@ -256,6 +258,18 @@ fn check_branch(ops: &[TxnOp], max_value_bytes: usize) -> Result<()> {
             )));
         }
         written.push(range);
+        let (TxnOp::Put(Put { idempotency_key, .. }) | TxnOp::Delete(Delete { idempotency_key, .. })) = op
+        else {
+            continue;
+        };
+        if let Some(key) = idempotency_key.as_deref() {
+            if once.contains(&key) {
+                return Err(Error::invalid_argument(format!(
+                    "two ops of one branch have the idempotency key {key:?}; use a new one for each write"
+                )));
+            }
+            once.push(key);
+        }
     }
     Ok(())
 }
@@ -336,6 +350,16 @@ mod tests {
         }
         let next = TxnOp::Put(Put::new("l", "v"));
         assert!(Txn { then: vec![range(), next], ..Txn::default() }.check(10).is_ok());
+    }
+
+    #[test]
+    fn two_writes_with_one_idempotency_key_are_refused_in_one_branch_and_not_across_both() {
+        let once = || Some("once".to_owned());
+        let put = TxnOp::Put(Put { idempotency_key: once(), ..Put::new("a", "v") });
+        let delete = TxnOp::Delete(Delete { idempotency_key: once(), ..Delete::new("b") });
+        let error = Txn { then: vec![put.clone(), delete.clone()], ..Txn::default() }.check(10).unwrap_err();
+        assert!(error.message().contains("\"once\""), "{error}");
+        assert!(Txn { then: vec![put], otherwise: vec![delete], ..Txn::default() }.check(10).is_ok());
     }
 
     #[test]
