@@ -31,6 +31,8 @@ struct State {
     /// The writer sleeps, and is to be woken when there are so many jobs.
     wake_writer_at: Option<usize>,
     someone_wants_room: bool,
+    /// The writer is to think again about when it wants to be woken.
+    nudged: bool,
 }
 
 /// Why the writer was given what it was given.
@@ -38,7 +40,7 @@ struct State {
 pub(crate) enum Taken {
     /// There are jobs.
     Jobs,
-    /// The time it asked to be woken at has come.
+    /// The time it asked to be woken at has come, or may be another one now.
     Timeout,
     /// The queue is closed and there are no more jobs.
     Closed,
@@ -109,11 +111,20 @@ impl Queue {
             if state.closed {
                 return Taken::Closed;
             }
+            if std::mem::take(&mut state.nudged) {
+                return Taken::Timeout;
+            }
             match self.sleep(state, 1, wake_at) {
                 Some(woken) => state = woken,
                 None => return Taken::Timeout,
             }
         }
+    }
+
+    /// Has the writer think again about when it wants to be woken.
+    pub(crate) fn nudge(&self) {
+        self.state().nudged = true;
+        self.something.notify_one();
     }
 
     /// For the writer: waits until there are so many jobs, but not beyond a time.

@@ -323,6 +323,10 @@ impl Store for EmbeddedStore {
         };
         let start = shared.version(next - 1);
         let id = shared.hub.add(request.range.clone(), next, published, request.progress);
+        if request.progress {
+            // The writer tells progress, and may sleep until something else is due.
+            shared.queue.nudge();
+        }
         let wish = Wish { watch: request, term: shared.term };
         let (hub, weak) = (Arc::clone(&shared.hub), Arc::downgrade(&shared));
         let batches = Batches::new(hub, id, weak, self.readers.clone(), wish);

@@ -171,7 +171,16 @@ impl Stream for Batches {
                         this.ready.extend(revisions.iter().filter_map(|revision| this.wish.batch(revision)));
                         Ok(())
                     }
-                    Poll::Ready(Next::History(from)) => this.read(from),
+                    Poll::Ready(Next::History(from)) => {
+                        let result = this.read(from);
+                        // A long history without anything for this watch is read piece by piece: others have
+                        // their turn on this thread between two of them.
+                        if result.is_ok() && this.reading.is_none() && this.ready.is_empty() {
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                        result
+                    }
                     Poll::Ready(Next::Progress(revision)) => {
                         let version = Version::new(this.wish.term, revision);
                         this.ready.push_back(WatchBatch { version, events: Vec::new() });
