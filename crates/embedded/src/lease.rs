@@ -113,8 +113,10 @@ impl Leases {
 
     /// Gives leases their full time to live again. One that has run out stays so.
     pub(crate) fn keep_alive(&self, ids: &[LeaseId]) -> Vec<Option<Duration>> {
-        let now = Instant::now();
         let mut guard = self.state();
+        // The time at which they are looked at. One from before the wait for the lock could call a lease back that
+        // the writer has begun to end meanwhile.
+        let now = Instant::now();
         let State { leases, due } = &mut *guard;
         let keep = |id: &LeaseId| {
             let lease = leases.get_mut(id).filter(|lease| lease.deadline > now)?;
@@ -232,6 +234,19 @@ mod tests {
         assert!(leases.due_in().unwrap() > Duration::from_secs(50));
         leases.remove(id(2));
         assert!(leases.due_in().is_none());
+    }
+
+    #[test]
+    fn a_lease_that_runs_out_while_its_keep_alive_waits_is_not_called_back() {
+        let leases = Leases::default();
+        leases.add(id(1), Duration::from_millis(50));
+        std::thread::scope(|scope| {
+            let state = leases.state();
+            let kept = scope.spawn(|| leases.keep_alive(&[id(1)]));
+            std::thread::sleep(Duration::from_millis(100));
+            drop(state);
+            assert_eq!(kept.join().unwrap(), [None]);
+        });
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Group<'_> {
             keys.extend(keys::parse_lease_key(&row).map(Bytes::copy_from_slice));
             ControlFlow::Continue(())
         })?;
-        keys.extend(self.leases.keys.remove(&id).into_iter().flatten());
+        keys.extend(self.leases.keys.get(&id).into_iter().flatten().cloned());
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
             // A key that was put again since belongs to whom its record says.
