@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use norikv_core::{Order, Result};
+use norikv_core::{Error, Order, Result};
 
 use crate::{
     clock::millis,
@@ -41,7 +41,8 @@ pub(crate) struct History {
     /// How many revisions were forgotten since their space was last given back.
     forgotten: u64,
     reclaiming: Arc<AtomicBool>,
-    stopped: bool,
+    /// Why nothing is forgotten any more, once nothing is.
+    stopped: Option<Error>,
 }
 
 impl History {
@@ -54,7 +55,7 @@ impl History {
             floor: shared.floor(),
             forgotten: 0,
             reclaiming: Arc::default(),
-            stopped: false,
+            stopped: None,
         })
     }
 
@@ -65,7 +66,7 @@ impl History {
 
     /// How long until there is something to do; `None` if nothing is in sight.
     pub(crate) fn due_in(&self, shared: &Shared, revision: u64) -> Option<Duration> {
-        if self.stopped {
+        if self.stopped.is_some() {
             return None;
         }
         if self.unfinished || self.too_long(shared, revision) {
@@ -86,9 +87,18 @@ impl History {
         self.asked = self.asked.max(to);
     }
 
-    /// Nothing is forgotten any more.
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
+    /// Nothing is forgotten any more, since something failed.
+    pub(crate) fn stop(&mut self, error: &Error) {
+        self.stopped.get_or_insert_with(|| {
+            let cause = error.message();
+            let message = format!("no history is removed since something failed ({cause}). Set right what is wrong and open the store again");
+            Error::new(error.kind(), message).caused_by(error.clone())
+        });
+    }
+
+    /// Whether a floor that is asked for is set.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.stopped.as_ref().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// A group was committed.
@@ -99,7 +109,7 @@ impl History {
     /// Adds to the group what forgetting takes. Answers the new floor, if there is one; it holds for readers
     /// at once, and is to be told to [`forget`](Self::forget) when the group is committed.
     pub(crate) fn advance(&mut self, shared: &Shared, group: &mut Group<'_>) -> Option<u64> {
-        if self.stopped {
+        if self.stopped.is_some() {
             return None;
         }
         let floor = shared.floor();
@@ -124,7 +134,7 @@ impl History {
         });
         result.unwrap_or_else(|error| {
             tracing::error!(%error, "old history could not be removed; no more is tried");
-            self.stop();
+            self.stop(&error);
             None
         })
     }

@@ -127,7 +127,7 @@ impl Writer {
         if let Err(error) = &result {
             tracing::error!(%error, "a group of writes failed");
             self.sweeper.stop();
-            self.history.stop();
+            self.history.stop(error);
         }
         self.answer(&result);
         // After the answers: who waits for one waits for nobody's watch.
@@ -201,7 +201,7 @@ impl Writer {
             }
         }
         for reply in self.compactions.drain(..) {
-            drop(reply.send(result.clone()));
+            drop(reply.send(result.clone().and_then(|()| self.history.check())));
         }
     }
 
@@ -220,7 +220,7 @@ impl Writer {
             Err(error) => {
                 tracing::error!(%error, "acknowledged writes could not be put on disk");
                 self.sweeper.stop();
-                self.history.stop();
+                self.history.stop(&error);
             }
         }
     }

@@ -88,6 +88,9 @@ fn child() {
         println!("read {}", read.is_ok_and(|entry| entry.is_some()));
         let again = store.put(Put::new("after", "v"), call()).await;
         println!("again {}", again.map_or_else(|error| error.kind().code(), |_| "OK"));
+        let newest = store.status(call()).await.unwrap().version;
+        let compacted = store.compact(newest, call()).await;
+        println!("compact {}", compacted.map_or_else(|error| error.kind().code(), |()| "OK"));
         let _ = store.close().await;
     });
 }
@@ -178,7 +181,7 @@ async fn a_full_disk_is_resource_exhausted_and_what_was_acknowledged_stays() {
             if note(&line, &mut acknowledged) {
             } else if let Some(error) = line.strip_prefix("error ") {
                 errors.push(error.split(' ').next().unwrap().to_owned());
-            } else if line.starts_with("read") || line.starts_with("again") {
+            } else if ["read", "again", "compact"].iter().any(|word| line.starts_with(word)) {
                 tail.push(line);
             }
         }
@@ -186,7 +189,7 @@ async fn a_full_disk_is_resource_exhausted_and_what_was_acknowledged_stays() {
         let full = ErrorKind::ResourceExhausted.code();
         assert_eq!(errors.len(), 32, "{errors:?}");
         assert!(errors.iter().all(|error| error == full), "{errors:?}");
-        assert_eq!(tail, ["read true".to_owned(), format!("again {full}")]);
+        assert_eq!(tail, ["read true".to_owned(), format!("again {full}"), format!("compact {full}")]);
         check(directory.path(), &acknowledged).await;
     }
 }
