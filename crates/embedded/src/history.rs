@@ -30,7 +30,7 @@ const RECLAIM_AT_LEAST: u64 = 100_000;
 
 /// Forgets the history that is too old or too long, in slices that go with the writer's groups.
 pub(crate) struct History {
-    /// The oldest row of the log: its last revision, and when it was made.
+    /// The oldest row of the log that reaches beyond the floor: its last revision, and when it was made.
     oldest: Option<(u64, u64)>,
     /// Whether rows below the floor are still to be removed.
     unfinished: bool,
@@ -298,6 +298,20 @@ mod tests {
             .await;
         let status = store.status(call()).await.unwrap();
         assert_eq!(status.sizes.compact_version, status.version);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_floor_amid_a_row_leaves_of_it_grows_old_too() {
+        let history = Duration::from_millis(200);
+        let store = EmbeddedStore::memory(Settings { history, ..Settings::default() }).unwrap();
+        let ops = (0..300).map(|n| norikv_core::TxnOp::Put(Put::new(format!("{n}"), "v")));
+        let puts = ops.map(|op| store.txn(norikv_core::Txn { then: vec![op], ..Default::default() }, call()));
+        futures_util::future::join_all(puts).await;
+        store.compact(Version::new(1, 300), call()).await.unwrap();
+        let shared = store.shared().unwrap();
+        wait_for("the history is gone", || shared.floor() == 301).await;
+        drop(shared);
         store.close().await.unwrap();
     }
 

@@ -171,24 +171,25 @@ fn damaged() -> Error {
 
 /// The last revision in the log and when it was made.
 pub(crate) fn newest(engine: &dyn Engine) -> Result<Option<(u64, u64)>> {
-    edge(engine, Order::Descending)
+    first_in(engine, &[keys::LOG], keys::LOG_END, Order::Descending)
 }
 
-/// The last revision of the oldest row in the log after `floor`, and when it was made.
+/// The last revision of the oldest row in the log that reaches beyond `floor`, and when it was made.
 pub(crate) fn oldest_after(engine: &dyn Engine, floor: u64) -> Result<Option<(u64, u64)>> {
     let start = keys::log(floor.saturating_add(1), 0);
-    first_in(engine, &start, Order::Ascending)
+    // The floor may lie amid a row.
+    let around = first_in(engine, &[keys::LOG], &start, Order::Descending)?;
+    match around.filter(|(last, _)| *last > floor) {
+        Some(row) => Ok(Some(row)),
+        None => first_in(engine, &start, keys::LOG_END, Order::Ascending),
+    }
 }
 
-fn edge(engine: &dyn Engine, order: Order) -> Result<Option<(u64, u64)>> {
-    first_in(engine, &[keys::LOG], order)
-}
-
-fn first_in(engine: &dyn Engine, start: &[u8], order: Order) -> Result<Option<(u64, u64)>> {
+fn first_in(engine: &dyn Engine, start: &[u8], end: &[u8], order: Order) -> Result<Option<(u64, u64)>> {
     use std::ops::{Bound, ControlFlow};
 
     let mut found = None;
-    let bounds = (Bound::Included(start), Bound::Excluded(keys::LOG_END));
+    let bounds = (Bound::Included(start), Bound::Excluded(end));
     engine.scan(Table::System, bounds, order, &mut |row: Cell<'_>, value: Cell<'_>| {
         found = Some(Part::parse(&row, &value).map(|part| (part.last, part.time)));
         ControlFlow::Break(())
