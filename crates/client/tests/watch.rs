@@ -1,5 +1,5 @@
 //! Watches: what breaks goes on where it broke.
-#![allow(clippy::unwrap_used)] // a test fails loudly, also in what it calls
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // they are tests
 
 mod fake;
 #[allow(dead_code, missing_docs, unreachable_pub)]

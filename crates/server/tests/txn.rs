@@ -1,4 +1,5 @@
 //! Transactions over gRPC.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // they are tests
 
 mod common;
 
@@ -59,9 +60,10 @@ async fn a_transaction_as_large_as_may_be_is_taken() {
         };
         TxnOp { op: Some(Op::Put(ext::Put { put: Some(put), ..Default::default() })) }
     };
-    let mut txn = ext::TxnRequest::default();
-    txn.then = (0..128).map(|number| put(number, 40_000)).collect();
-    assert_eq!(client.txn(txn.clone()).await.unwrap().results.len(), 128);
-    txn.then = (0..128).map(|number| put(number, 42_000)).collect();
-    assert_eq!(client.txn(txn).await.unwrap_err().code(), Code::InvalidArgument);
+    let of = |bytes| ext::TxnRequest {
+        then: (0..128).map(|number| put(number, bytes)).collect(),
+        ..Default::default()
+    };
+    assert_eq!(client.txn(of(40_000)).await.unwrap().results.len(), 128);
+    assert_eq!(client.txn(of(42_000)).await.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -1,4 +1,5 @@
 //! Watches over gRPC.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // they are tests
 
 mod common;
 
