@@ -20,7 +20,7 @@ async function etcd() {
   if ((await run('etcd', ['--version'])).code === 0) return [];
   if ((await run('apt-get', ['--version'])).code !== 0) return [];
   const sudo = process.getuid?.() === 0 ? '' : 'sudo -n ';
-  const install = `${sudo}apt-get update; ${sudo}apt-get install -y etcd-server || true`;
+  const install = `${sudo}apt-get update; ${sudo}env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends etcd-server || true`;
   return [['sh', '-c', install]];
 }
 

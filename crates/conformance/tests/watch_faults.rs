@@ -1,6 +1,4 @@
 //! Watches and leases where the network fails, servers are killed, readers stop and holders die.
-//!
-//! `NORIKV_LONG` makes it ten times as many cuts and four times as many kills.
 #![cfg(unix)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // they are tests
 
@@ -38,10 +36,6 @@ use worlds::{File, Memory, Served, remote, serve};
 
 /// Longer than anything takes that comes at all.
 const SOON: Duration = Duration::from_secs(30);
-
-fn long() -> bool {
-    env::var_os("NORIKV_LONG").is_some()
-}
 
 /// What one revision changed, in its order.
 type Changes = Vec<(EventKind, Bytes)>;
@@ -200,7 +194,7 @@ async fn break_connection(proxy: &Proxy, round: usize) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_tells_every_revision_once_however_often_its_connection_breaks() {
-    let rounds = if long() { 1_000 } else { 100 };
+    let rounds = 1_000;
     let direct: StoreRef = Arc::new(EmbeddedStore::memory(Settings::default()).unwrap());
     let server = serve(StoreRef::clone(&direct), false).await.unwrap();
     let proxy = Proxy::start(server.local_addr()).await.unwrap();
@@ -251,7 +245,7 @@ async fn a_watch_tells_every_revision_once_however_often_its_connection_breaks()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_tells_every_revision_once_however_often_the_server_is_killed() {
-    let rounds = if long() { 20 } else { 5 };
+    let rounds = 20;
     let directory = tempfile::tempdir().unwrap();
     let store = file(&directory.path().join("data"));
     let mut norikv = Norikv::serve(&store, &[]);

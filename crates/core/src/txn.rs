@@ -127,7 +127,8 @@ pub enum TxnOp {
     DeleteRange(DeleteRange),
     /// Reads one key, as the steps before this one left it.
     Get(Get),
-    /// Reads a range, as the steps before this one left it: all of it, or as much as its limit says.
+    /// Reads a range, as the steps before this one left it: all of it, or as much as its limit says. A store may refuse
+    /// a scan that finds more than it answers at once; it never leaves anything out in silence.
     Scan(Scan),
 }
 

@@ -16,7 +16,7 @@ pub(crate) const PAGE_BYTES: usize = 1024 * 1024;
 /// The most keys that are asked for at once.
 pub(crate) const MANY_KEYS: usize = 10_000;
 /// The most bytes of keys and values in the answer to them.
-const MANY_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MANY_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a read happens at.
 #[derive(Clone, Copy)]

@@ -11,7 +11,7 @@ use norikv_core::{
 use crate::{
     engine::{Cell, Table},
     log::Change,
-    page::PAGE_BYTES,
+    page::{MANY_BYTES, PAGE_BYTES},
     record::Record,
     stage::{Fate, Found, Group},
 };
@@ -52,8 +52,13 @@ impl Group<'_> {
         }
         let revision = self.revision() + 1;
         let mut plan = Plan::default();
+        let mut bytes = 0;
         for op in ops {
             let result = self.plan(&mut plan, op, revision, most_entries)?;
+            bytes += bytes_of(&result);
+            if bytes > MANY_BYTES {
+                return Err(too_much());
+            }
             plan.results.push(result);
         }
         if !plan.changes.is_empty() {
@@ -204,6 +209,26 @@ impl Group<'_> {
         }
         Ok(Page { entries, version: self.version(revision), more })
     }
+}
+
+/// The bytes of the entries in a step's answer.
+fn bytes_of(result: &TxnOpResult) -> usize {
+    let bytes = |entry: &Entry| entry.key.len() + entry.value.len();
+    match result {
+        TxnOpResult::Put(put) => put.prev_entry.as_ref().map_or(0, bytes),
+        TxnOpResult::Get(entry) => entry.as_ref().map_or(0, bytes),
+        TxnOpResult::Scan(page) => page.entries.iter().map(bytes).sum(),
+        TxnOpResult::Delete(_) | TxnOpResult::DeleteRange(_) => 0,
+    }
+}
+
+fn too_much() -> Error {
+    Error::new(
+        ErrorKind::ResourceExhausted,
+        format!(
+            "the answers of this transaction have more than {MANY_BYTES} bytes, the most of one; read less in it"
+        ),
+    )
 }
 
 /// The answer of a step that changed nothing, in a transaction that changed nothing.

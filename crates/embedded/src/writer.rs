@@ -7,7 +7,7 @@ use norikv_core::{Durability, Result};
 
 use crate::{
     history::History,
-    hub::Changed,
+    hub::{Changed, Hub},
     job::{Answer, Job, Reply, Work},
     meta::Meta,
     pending::Pending,
@@ -50,11 +50,12 @@ pub(crate) struct Writer {
 }
 
 /// Leaves nobody waiting for a writer that is gone, should it ever panic.
-struct AbandonOnDrop(Arc<Queue>);
+struct AbandonOnDrop(Arc<Queue>, Arc<Hub>);
 
 impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
         self.0.abandon();
+        self.1.close();
     }
 }
 
@@ -78,7 +79,7 @@ impl Writer {
 
     /// Writes until the queue is closed and empty, then puts everything on disk.
     pub(crate) fn run(mut self) {
-        let _abandon = AbandonOnDrop(Arc::clone(&self.shared.queue));
+        let _abandon = AbandonOnDrop(Arc::clone(&self.shared.queue), Arc::clone(&self.shared.hub));
         loop {
             self.wait_for_company();
             let wake_at = self.wake_at();

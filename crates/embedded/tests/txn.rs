@@ -283,3 +283,16 @@ async fn sixty_four_callers_moving_money_neither_make_nor_lose_any() {
         store.close().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn answers_that_are_too_much_together_fail_the_transaction_before_it_changes_anything() {
+    for (store, _directory) in both(settings()) {
+        store.put(Put::new("large", vec![7; 1_000_000]), call()).await.unwrap();
+        let gets = |count| std::iter::repeat_with(|| get("large")).take(count);
+        let error = store.txn(then(gets(70).chain([put("a", "1")]).collect()), call()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+        assert_eq!(value(&store, "a").await, None);
+        assert_eq!(store.txn(then(gets(60).collect()), call()).await.unwrap().results.len(), 60);
+        store.close().await.unwrap();
+    }
+}
