@@ -8,7 +8,11 @@ use std::{
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use hyper::{rt::Executor, server::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, task::unconstrained, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::unconstrained,
+    time::{sleep, timeout},
+};
 
 use crate::{
     ServerSettings,
@@ -24,6 +28,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// The most bytes of headers in one request.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
+/// How long a client may take to read the end of its watches when the server shuts down and nothing else is under
+/// way. It watches on elsewhere; one that does not read must not keep the server from ending.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a client may take to close its side once we have closed ours.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -82,6 +89,7 @@ async fn exchange(
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) -> bool {
     let arrived = Arrived::default();
+    let peer = Arc::clone(dispatch.peer());
     let streams = settings.max_concurrent_streams;
     let mut connection = pin!(
         http2::Builder::new(arrived.clone())
@@ -98,7 +106,8 @@ async fn exchange(
             .serve_connection(TokioIo::new(stream), dispatch)
     );
     let mut calls = FuturesUnordered::new();
-    let mut drains = false;
+    let (mut drains, mut watched) = (false, false);
+    let mut farewell = None;
     std::future::poll_fn(|cx| {
         if !drains && draining.as_mut().poll(cx).is_ready() {
             drains = true;
@@ -115,7 +124,13 @@ async fn exchange(
         }
         // The number of calls is bounded, so polling all that can go on starves nobody. What they send wakes the
         // connection, that is this task.
-        while let Some(()) = ready!(pin!(unconstrained(calls.next())).poll(cx)) {}
+        while let Poll::Ready(Some(())) = pin!(unconstrained(calls.next())).poll(cx) {}
+        watched |= peer.watches() > 0;
+        if drains && watched && calls.len() <= peer.watches() {
+            ready!(farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL))).poll_unpin(cx));
+            tracing::debug!("the end of a watch was not read");
+            return Poll::Ready(false);
+        }
         Poll::Pending
     })
     .await

@@ -103,6 +103,11 @@ impl Dispatch {
         Self { services: Arc::new(services), peer: Peer::new(settings) }
     }
 
+    /// What is counted of the connection.
+    pub(crate) const fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
     /// The same services for a further connection.
     pub(crate) fn for_connection(&self) -> Self {
         Self { services: Arc::clone(&self.services), peer: Peer::new(&self.services.settings) }

@@ -36,6 +36,11 @@ impl Peer {
         })
     }
 
+    /// How many watches are open.
+    pub(crate) fn watches(&self) -> usize {
+        self.watches.load(Ordering::Relaxed)
+    }
+
     /// Counts a watch until what is answered is dropped.
     pub(crate) fn open_watch(self: &Arc<Self>) -> Result<OpenWatch> {
         let counted = OpenWatch(Arc::clone(self));

@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use common::{Client, MapStore, SOON, serve, settings};
@@ -195,6 +198,24 @@ async fn a_server_that_shuts_down_ends_its_watches() {
     assert_eq!(ended.code(), Code::Unavailable);
     assert_eq!(ended.get_details_error_info().unwrap().reason, "UNAVAILABLE");
     assert_eq!(store.feed.open.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_watch_that_nobody_reads_does_not_keep_the_server_from_ending() {
+    let (server, store) = serve(settings()).await;
+    for _ in 0..8 {
+        store.write(keys(1), &Bytes::from(vec![7; MIB]));
+    }
+    let client = Client::connect(server.local_addr()).await;
+    let mut watch = client.watch(from(2)).await.unwrap();
+    next(&mut watch).await;
+    // What fits between the two is under way then.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    server.shutdown(SOON).await.unwrap();
+    assert!(begun.elapsed() < SOON / 2, "it took {:?}", begun.elapsed());
+    assert_eq!(store.feed.open.load(Ordering::SeqCst), 0);
+    drop(watch);
 }
 
 #[tokio::test]
