@@ -473,8 +473,9 @@ export class NoriKVClient implements AsyncDisposable {
    * }
    * ```
    *
-   * @throws {@link InvalidArgumentError} and {@link ClosedError} in the call itself; every other error comes from
-   *   {@link Watch.ready} and the iterator.
+   * @throws {@link InvalidArgumentError} for what is of a wrong type or name, and {@link ClosedError}, in the call
+   *   itself; every other error, also that of a key or range that cannot be, comes from {@link Watch.ready} and the
+   *   iterator.
    */
   watch(range: WatchRange, options?: WatchOptions): Watch;
 
@@ -672,8 +673,9 @@ export type OpDeleteOptions = Omit<DeleteOptions, keyof CallOptions>;
 export type OpScanOptions = Omit<ScanOptions, keyof GetOptions | 'version'>;
 
 /**
- * Makes the steps of a transaction. Each takes what the call of the same name takes, and refuses the same with
- * {@link InvalidArgumentError}; a lease that is lost with {@link LeaseLostError}.
+ * Makes the steps of a transaction. Each takes what the call of the same name takes, and refuses what is of a wrong
+ * type or name with {@link InvalidArgumentError}, and a lease that is lost with {@link LeaseLostError}; what else the
+ * call refuses, {@link Txn.commit} does.
  *
  * A condition of a put or delete that does not hold fails the whole transaction with its own error.
  *

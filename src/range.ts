@@ -68,6 +68,7 @@ export function writeRange(
 export function writeWatchRange(frame: FrameWriter, range: WatchRange, from?: Version): void {
   checkNames(range, WATCH_NAMES, 'a watch is of { key }, { prefix } or { start, end }');
   const { key, prefix, start, end } = range;
+  checkVersion(from, 'fromVersion');
   if (key === undefined) {
     writeRange(frame, { prefix, start, end }, 0, from);
     return;
@@ -75,7 +76,6 @@ export function writeWatchRange(frame: FrameWriter, range: WatchRange, from?: Ve
   if (prefix !== undefined || start !== undefined || end !== undefined) {
     throw new InvalidArgumentError('a watch is of a key or of a range: not both');
   }
-  checkVersion(from, 'fromVersion');
   frame.u8(IS_KEY | (from === undefined ? 0 : HAS_VERSION));
   frame.data(key, 'a key');
   if (from !== undefined) frame.version(from);

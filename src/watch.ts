@@ -138,7 +138,8 @@ export class Watch implements PublicWatch {
 
   #take(): WatchBatch | undefined {
     const reader = this.#unread[0];
-    if (reader === undefined) return undefined;
+    // The core's answer to a signal is on its way: what is unread is dropped with it.
+    if (reader === undefined || this.#stream.signal?.aborted === true) return undefined;
     const length = reader.u32();
     const batch = readBatch(reader);
     if (!reader.hasMore) this.#unread.shift();

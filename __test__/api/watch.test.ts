@@ -180,6 +180,29 @@ describe.each(kinds)('watches of $name', (kind) => {
     await failure(CancelledError, () => never.ready);
   });
 
+  test('what is unread when the signal fires is dropped at once', async () => {
+    const controller = new AbortController();
+    const watch = client.watch({ prefix: '' }, { signal: controller.signal });
+    await watch.ready;
+    await using other = client.watch({ prefix: '' });
+    await other.ready;
+    for (let round = 0; round < 4; round++) await client.put('a', String(round));
+    // What the other has seen lies unread in the first.
+    expect(await new Reader(other).events(4)).toHaveLength(4);
+    const reader = new Reader(watch);
+    await reader.next();
+    controller.abort();
+    await failure(CancelledError, () => reader.next());
+  });
+
+  test('a watch that is closed before it began says that it was', async () => {
+    const watch = client.watch({ prefix: '' });
+    const { ready } = watch;
+    await watch.close();
+    const error = await failure(CancelledError, () => ready);
+    expect(error.message).toContain('close()');
+  });
+
   test('many watches of one prefix each see everything from their own beginning, in order', async () => {
     const readers: Reader[] = [];
     const watches: Watch[] = [];
@@ -213,6 +236,25 @@ describe.each(kinds)('watches of $name', (kind) => {
     expect(await reading).toEqual(expected);
     expect(await new Reader(slow).events(count)).toEqual(expected);
     await Promise.all([slow.close(), quick.close()]);
+  });
+
+  test('a watch from now on does not fail for the history that a slow one of the same range has lost', async () => {
+    await using slow = client.watch({ prefix: 'k' });
+    await slow.ready;
+    const value = 'x'.repeat(4_000);
+    // More than lies unread here, and more than the store keeps for a watch beside its history.
+    for (let round = 0; round < 6; round++) {
+      await Promise.all(Array.from({ length: 500 }, () => client.put('k', value)));
+    }
+    await client.compact((await client.status()).version);
+    await using fresh = client.watch({ prefix: 'k' });
+    await fresh.ready;
+    await client.put('k', 'new');
+    expect(await new Reader(fresh).events(1)).toEqual(['put k new']);
+    const reader = new Reader(slow);
+    await failure(CompactedError, async () => {
+      for (;;) await reader.next();
+    });
   });
 
   test('a batch larger than what may lie unread is delivered all the same', async () => {
@@ -264,6 +306,8 @@ describe.each(kinds)('watches of $name', (kind) => {
     ]) {
       await failure(InvalidArgumentError, () => plain.watch({ prefix: '' }, options).ready);
     }
+    const from = () => plain.watch({ prefix: '' }, { fromVersion: '1.2' });
+    expect((await failure(InvalidArgumentError, from)).message).toContain('fromVersion');
   });
 });
 

@@ -194,9 +194,10 @@ impl Driver {
         }
         let error = |call: &Call| match end {
             End::TimedOut => call.deadline_exceeded(),
-            End::Cancelled | End::Closed => {
-                Error::new(ErrorKind::Cancelled, "the watch was ended by its signal")
-            }
+            End::Cancelled | End::Closed => Error::new(
+                ErrorKind::Cancelled,
+                "the watch was ended by its signal, or by close() before it began",
+            ),
         };
         let mut answers = Answers { out: &mut self.out, deadlines: &mut self.deadlines };
         self.watches.end(id, error, &mut answers);

@@ -387,6 +387,10 @@ impl Watches {
             }
             // What was pushed is polled before the turn ends.
             self.dirty.insert(key);
+        } else if !hungry && upstream.chunks.is_some() {
+            // From here on it may lag behind the store, as far as behind what the store still knows. Who begins now
+            // must neither wait for that nor fail with it.
+            self.retire(key);
         }
     }
 
