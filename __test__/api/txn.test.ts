@@ -188,6 +188,19 @@ describe.each(kinds)('transactions of $name', (kind) => {
     expect((await both.commit()).succeeded).toBe(true);
   });
 
+  test('one of too many bytes says how many there may be', async () => {
+    await client.put('a', '1');
+    const value = new Uint8Array(100_000);
+    const ops = Array.from({ length: 60 }, (_, at) => op.put(`k${at}`, value));
+    const error = await failure(InvalidArgumentError, () =>
+      client
+        .txn()
+        .then(...ops)
+        .commit(),
+    );
+    expect(error.message).toContain('5242880 bytes of keys and values');
+  });
+
   test('each step answers a new transaction: one may be begun once and committed many times', async () => {
     const begun = client.txn().if(compare('a').exists.equals(false));
     const put = begun.then(op.put('a', '1'));

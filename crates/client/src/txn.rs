@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use norikv_core::{Call, DEFAULT_MAX_VALUE_BYTES, Result, Txn, TxnOp, TxnResult, xxhash64};
+use norikv_core::{Call, DEFAULT_MAX_VALUE_BYTES, MAX_TXN_BYTES, Result, Txn, TxnOp, TxnResult, xxhash64};
 use norikv_proto::{ext, txn_result_from_wire, txn_to_wire};
 use prost::Message;
 
@@ -60,5 +60,6 @@ fn keys(request: &Txn) -> impl Iterator<Item = (&Bytes, bool)> {
 /// The largest value that the server takes, where it matters and is known. Else it is the server's to judge.
 fn max_value<T: Transport>(core: &Arc<Core<T>>, request: &Txn, hash: u64) -> usize {
     let large = |op: &TxnOp| matches!(op, TxnOp::Put(put) if put.value.len() > DEFAULT_MAX_VALUE_BYTES);
-    if request.then.iter().chain(&request.otherwise).any(large) { core.max_value(hash) } else { usize::MAX }
+    let matters = request.bytes() > MAX_TXN_BYTES || request.then.iter().chain(&request.otherwise).any(large);
+    if matters { core.max_value(hash) } else { usize::MAX }
 }
