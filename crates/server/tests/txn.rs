@@ -55,7 +55,7 @@ async fn a_transaction_as_large_as_may_be_is_taken() {
         let put = norikv_proto::v1::PutRequest {
             key: format!("key-{number:04}").into(),
             value: vec![7; bytes].into(),
-            idempotency_key: "i".repeat(1_024),
+            idempotency_key: format!("{number:01024}"),
             ..Default::default()
         };
         TxnOp { op: Some(Op::Put(ext::Put { put: Some(put), ..Default::default() })) }
