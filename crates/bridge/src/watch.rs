@@ -14,8 +14,8 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use norikv_core::{
-    Call, Consistency, Error, ErrorKind, KeyRange, MaybeSend, Result, Scan, Version, Watch, WatchBatch,
-    Watching,
+    Backoff, Call, Consistency, Error, ErrorKind, KeyRange, MaybeSend, Result, Scan, Version, Watch,
+    WatchBatch, Watching,
 };
 
 use crate::{
@@ -25,6 +25,14 @@ use crate::{
     session::{BoxFuture, Shared},
     subscriber::{Credit, Newest, Subscriber},
     upstream::{Chunks, MAX_CHUNK, Ring, Subject, Upstream},
+};
+
+/// Between attempts to open what a watch under way goes on with.
+const BACKOFF: Backoff = Backoff {
+    initial: std::time::Duration::from_millis(10),
+    max: std::time::Duration::from_secs(1),
+    multiplier: 2.0,
+    jitter: true,
 };
 
 /// What came of something that was waited for.
@@ -101,7 +109,7 @@ impl Watches {
                 };
                 (key, newest, self.upstreams.get(&key).map_or(0, |upstream| upstream.ring.head()))
             }
-            None => (self.open(prefix, watch, subject, call), Newest::NotAsked, 0),
+            None => (self.open(prefix, watch, subject, call, false), Newest::NotAsked, 0),
         };
         if let Some(upstream) = self.upstreams.get_mut(&key) {
             upstream.subscribers.insert(id);
@@ -195,8 +203,15 @@ impl Watches {
         handle
     }
 
-    /// Opens an upstream, and answers its number.
-    fn open(&mut self, prefix: Bytes, mut watch: Watch, subject: Option<Subject>, call: Call) -> u64 {
+    /// Opens an upstream, and answers its number. `goes_on`: for a watch that had begun already.
+    fn open(
+        &mut self,
+        prefix: Bytes,
+        mut watch: Watch,
+        subject: Option<Subject>,
+        call: Call,
+        goes_on: bool,
+    ) -> u64 {
         self.serial += 1;
         let key = self.serial;
         let mut call = call;
@@ -209,8 +224,21 @@ impl Watches {
         let opening = {
             let (shared, prefix, watch) = (self.shared.clone(), prefix.clone(), watch.clone());
             async move {
-                let result = async { shared.part(prefix).await?.watch(watch, call).await };
-                Step::Opened(key, result.await)
+                let mut failures = 0;
+                let result = loop {
+                    let (prefix, watch) = (prefix.clone(), watch.clone());
+                    let result = async { shared.part(prefix).await?.watch(watch, call).await }.await;
+                    match result {
+                        // It had begun already: a store that is away for a while is no end of it.
+                        Err(error) if goes_on && is_away(&error) => {
+                            failures += 1;
+                            shared.environment.sleep(BACKOFF.delay(failures)).await;
+                            call = Call::with_timeout(shared.timeout);
+                        }
+                        result => break result,
+                    }
+                };
+                Step::Opened(key, result)
             }
         };
         let away = Some(self.push(opening));
@@ -408,7 +436,7 @@ impl Watches {
                 .then(|| Version::new(subscriber.last.term, subscriber.last.index.saturating_add(1)));
             let watch = Watch { from, progress: subscriber.progress, ..watch.clone() };
             let call = Call::with_timeout(self.shared.timeout);
-            let own = self.open(prefix.clone(), watch, None, call);
+            let own = self.open(prefix.clone(), watch, None, call, subscriber.told);
             self.leave(id, key);
             if let Some(subscriber) = self.subscribers.get_mut(&id) {
                 if let Newest::Asked(handle) = std::mem::replace(&mut subscriber.newest, Newest::NotAsked) {
@@ -421,6 +449,18 @@ impl Watches {
             }
         }
     }
+}
+
+/// Whether an error says that the store cannot be reached for now.
+fn is_away(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable
+            | ErrorKind::Connection
+            | ErrorKind::NoNodesAvailable
+            | ErrorKind::NotLeader
+            | ErrorKind::DeadlineExceeded
+    )
 }
 
 /// Writes the batches of a group, once for all of its watches.

@@ -1,7 +1,15 @@
 use super::*;
-use std::{future::poll_fn, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
-use norikv_core::{Put, StoreRef};
+use async_trait::async_trait;
+use norikv_core::{
+    Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Entry, Get, GetMany, Page, Put,
+    PutResult, Status, Store, StoreRef,
+};
 use norikv_embedded::{EmbeddedStore, Settings};
 
 use crate::{
@@ -22,6 +30,64 @@ impl Environment for Opened {
     }
 }
 
+/// A store that can be away for new watches.
+struct Away {
+    store: EmbeddedStore,
+    /// How many watches are refused from the second on.
+    refusals: AtomicUsize,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Store for Away {
+    async fn watch(&self, request: Watch, call: Call) -> Result<Watching> {
+        if self.asked.fetch_add(1, Ordering::SeqCst) > 0 {
+            let left =
+                self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            if left.is_ok() {
+                return Err(Error::new(ErrorKind::Unavailable, "not now"));
+            }
+        }
+        self.store.watch(request, call).await
+    }
+
+    async fn get(&self, request: Get, call: Call) -> Result<Option<Entry>> {
+        self.store.get(request, call).await
+    }
+
+    async fn get_many(&self, request: GetMany, call: Call) -> Result<Vec<Option<Entry>>> {
+        self.store.get_many(request, call).await
+    }
+
+    async fn put(&self, request: Put, call: Call) -> Result<PutResult> {
+        self.store.put(request, call).await
+    }
+
+    async fn delete(&self, request: Delete, call: Call) -> Result<DeleteResult> {
+        self.store.delete(request, call).await
+    }
+
+    async fn delete_range(&self, request: DeleteRange, call: Call) -> Result<DeleteRangeResult> {
+        self.store.delete_range(request, call).await
+    }
+
+    async fn scan(&self, request: Scan, call: Call) -> Result<Page> {
+        self.store.scan(request, call).await
+    }
+
+    async fn count(&self, request: Count, call: Call) -> Result<CountResult> {
+        self.store.count(request, call).await
+    }
+
+    async fn status(&self, call: Call) -> Result<Status> {
+        self.store.status(call).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
+
 struct Fixture {
     store: StoreRef,
     watches: Watches,
@@ -31,7 +97,10 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let store: StoreRef = Arc::new(EmbeddedStore::memory(Settings::default()).unwrap());
+        Self::of(Arc::new(EmbeddedStore::memory(Settings::default()).unwrap()))
+    }
+
+    fn of(store: StoreRef) -> Self {
         let shared = Shared::new(Box::new(Opened(store.clone())), Duration::from_secs(5));
         let watches = Watches::new(Arc::new(shared));
         Self { store, watches, deadlines: Alarm::new(), out: Writer::default() }
@@ -121,4 +190,35 @@ async fn one_without_credit_gets_nothing_and_goes_its_own_way_before_it_holds_up
     }
     assert_eq!(seen[0], 1);
     assert!(seen[1] >= 1_000);
+}
+
+#[tokio::test]
+async fn one_that_goes_its_own_way_waits_for_a_store_that_is_away() {
+    let store = Arc::new(Away {
+        store: EmbeddedStore::memory(Settings::default()).unwrap(),
+        refusals: AtomicUsize::new(3),
+        asked: AtomicUsize::new(0),
+    });
+    let mut fixture = Fixture::of(store.clone());
+    fixture.begin(1, 1);
+    fixture.begin(2, 1_000_000);
+    fixture.told(2).await;
+    let mut written = 0;
+    while fixture.watches.upstreams.len() == 1 {
+        written += 1;
+        assert!(written < 2_000, "nobody parted, or not for long");
+        fixture.put().await;
+        fixture.answers().await;
+    }
+    let mut to = Answers { out: &mut fixture.out, deadlines: &mut fixture.deadlines };
+    fixture.watches.end(2, |_| Error::internal("over"), &mut to);
+    fixture.out.0.clear();
+    fixture.watches.more(1, Credit::new(1, 1 << 20));
+    let mut answers = fixture.answers().await;
+    assert_eq!((answers.u32().unwrap(), answers.u8().unwrap()), (reply::SOME_WATCHES, reply::BATCHES));
+    assert_eq!((answers.u32().unwrap(), answers.u32().unwrap()), (1, 1));
+    // The length of all batches, and of the first, come before its version: the first put was taken before.
+    assert!(answers.u32().unwrap() > answers.u32().unwrap());
+    assert_eq!(answers.version().unwrap(), Version::new(1, 3));
+    assert_eq!(store.refusals.load(Ordering::SeqCst), 0);
 }
