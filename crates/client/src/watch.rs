@@ -196,8 +196,9 @@ impl<T: Transport> Follower<T> {
         match opened {
             Ok((_, source)) => {
                 reached(&self.core, &node);
+                // Not over its failures yet: what only ever opens and breaks is not to be asked without end. What it
+                // tells, if only how far it is, ends them.
                 self.source = Some(source);
-                self.failures = 0;
                 Ok(())
             }
             Err(failed) => self.failed_at(failed, &node),
