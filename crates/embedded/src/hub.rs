@@ -158,29 +158,27 @@ impl Hub {
     }
 
     /// A group was published: its changes, or `None` if nobody watched when it began. `newest` is its last revision.
-    pub(crate) fn publish(&self, changes: Option<Vec<Changed>>, newest: u64) {
-        let wakers = {
-            let mut state = self.state();
-            if newest <= state.newest {
-                return;
-            }
-            if state.watchers.is_empty() {
+    /// Answers whom to wake.
+    #[must_use]
+    pub(crate) fn publish(&self, changes: Option<Vec<Changed>>, newest: u64) -> Vec<Waker> {
+        let mut state = self.state();
+        if newest <= state.newest {
+            return Vec::new();
+        }
+        if state.watchers.is_empty() {
+            state.forget(newest);
+            return Vec::new();
+        }
+        match changes {
+            Some(changes) => state.publish(changes, newest),
+            // Who came while the group was under way finds its changes in the history.
+            None => {
+                let first = state.newest + 1;
                 state.forget(newest);
-                return;
+                let concerned = state.watchers.values_mut().filter(|watcher| watcher.next <= newest);
+                concerned.filter_map(|watcher| watcher.is_behind(first.max(watcher.next))).collect()
             }
-            match changes {
-                Some(changes) => state.publish(changes, newest),
-                // Who came while the group was under way finds its changes in the history.
-                None => {
-                    let first = state.newest + 1;
-                    state.forget(newest);
-                    let concerned = state.watchers.values_mut().filter(|watcher| watcher.next <= newest);
-                    concerned.filter_map(|watcher| watcher.is_behind(first.max(watcher.next))).collect()
-                }
-            }
-        };
-        // Without the lock: who is woken takes it.
-        wakers.into_iter().for_each(Waker::wake);
+        }
     }
 
     /// How long until those who asked for progress are to be told; `None` if nobody did.
@@ -427,7 +425,8 @@ mod tests {
         let hub = Hub::new(1);
         let id = hub.add(KeyRange::prefix("a"), 2, 1, false);
         assert!(poll(&hub, id).is_pending());
-        hub.publish(Some(vec![changed(2, "b"), changed(3, "a"), changed(3, "b"), changed(4, "b")]), 4);
+        let _ =
+            hub.publish(Some(vec![changed(2, "b"), changed(3, "a"), changed(3, "b"), changed(4, "b")]), 4);
         let Poll::Ready(Next::Changes(taken)) = poll(&hub, id) else { panic!("there is a change") };
         assert_eq!(taken.iter().map(|revision| revision[0].revision).collect::<Vec<_>>(), [3, 4]);
         assert!(poll(&hub, id).is_pending());
@@ -438,7 +437,7 @@ mod tests {
         let hub = Hub::new(1);
         let id = hub.add(KeyRange::all(), 2, 1, false);
         let last = REVISIONS as u64 + 100;
-        hub.publish(Some((2..=last).map(|revision| changed(revision, "k")).collect()), last);
+        let _ = hub.publish(Some((2..=last).map(|revision| changed(revision, "k")).collect()), last);
         assert!(matches!(poll(&hub, id), Poll::Ready(Next::History(2))));
         hub.has_read(id, last - 9);
         let Poll::Ready(Next::Changes(taken)) = poll(&hub, id) else { panic!("it is here") };
@@ -450,21 +449,21 @@ mod tests {
     fn who_comes_while_a_group_is_under_way_finds_it_in_the_history() {
         let hub = Hub::new(1);
         let id = hub.add(KeyRange::prefix("none"), 2, 1, false);
-        hub.publish(None, 5);
+        let _ = hub.publish(None, 5);
         assert!(matches!(poll(&hub, id), Poll::Ready(Next::History(2))));
         // What was published before the watch began, but is told here after it, is not for it.
         let late = hub.add(KeyRange::all(), 7, 6, false);
-        hub.publish(Some(vec![changed(6, "k")]), 6);
+        let _ = hub.publish(Some(vec![changed(6, "k")]), 6);
         assert!(poll(&hub, late).is_pending());
     }
 
     #[test]
     fn what_is_published_while_a_watcher_is_on_its_way_here_is_not_missed() {
         let hub = Hub::new(1);
-        hub.publish(None, 9);
+        let _ = hub.publish(None, 9);
         let first = hub.add(KeyRange::all(), 6, 5, false);
         assert!(matches!(poll(&hub, first), Poll::Ready(Next::History(6))));
-        hub.publish(Some(vec![changed(10, "k"), changed(11, "k")]), 11);
+        let _ = hub.publish(Some(vec![changed(10, "k"), changed(11, "k")]), 11);
         let second = hub.add(KeyRange::all(), 11, 10, false);
         let Poll::Ready(Next::Changes(taken)) = poll(&hub, second) else { panic!("it is here") };
         assert_eq!(taken.len(), 1);
@@ -487,7 +486,7 @@ mod tests {
                 expires_at: None,
             };
             let entry = Some(entry);
-            hub.publish(
+            let _ = hub.publish(
                 Some(vec![Changed { change: Change::Put, entry, ..changed(revision, "k") }]),
                 revision,
             );
@@ -505,7 +504,7 @@ mod tests {
         let hub = Hub::new(1);
         let id = hub.add(KeyRange::prefix("a"), 2, 1, true);
         assert!(hub.progress_in().is_some());
-        hub.publish(Some(vec![changed(2, "b")]), 2);
+        let _ = hub.publish(Some(vec![changed(2, "b")]), 2);
         hub.state().progress_at = Some(Instant::now());
         hub.tell_progress();
         assert!(matches!(poll(&hub, id), Poll::Ready(Next::Progress(2))));

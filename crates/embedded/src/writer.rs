@@ -1,5 +1,6 @@
 use std::{
     sync::Arc,
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,9 @@ const SYNC_AFTER: Duration = Duration::from_millis(50);
 
 /// How many entries a scan within a transaction answers at most.
 const MAX_SCAN: usize = 1_024;
+
+/// How many watchers are woken before a group is answered.
+const WOKEN_FIRST: usize = 8;
 
 /// How long a group waits at most for the callers of the one before it.
 const MOST_PATIENCE: Duration = Duration::from_millis(1);
@@ -130,9 +134,13 @@ impl Writer {
             self.sweeper.stop();
             self.history.stop(error);
         }
+        // The event of a write is on its way before its answer is, but who waits for the answer does not wait for a
+        // crowd of watchers.
+        let mut wakers = self.shared.hub.publish(self.changes.take(), self.revision);
+        let crowd = wakers.split_off(wakers.len().min(WOKEN_FIRST));
+        wakers.into_iter().for_each(Waker::wake);
         self.answer(&result);
-        // After the answers: who waits for one waits for nobody's watch.
-        self.shared.hub.publish(self.changes.take(), self.revision);
+        crowd.into_iter().for_each(Waker::wake);
     }
 
     fn stage(&mut self, group: &mut Group<'_>, job: Job) {
