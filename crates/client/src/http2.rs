@@ -173,16 +173,18 @@ impl Link for Http2Link {
     }
 }
 
-/// Sends a request. An error means that it did not leave.
+/// Sends a request, and tells whether its message left, too. An error means that nothing did.
 async fn start(
     channel: &Channel,
     request: &Request<()>,
     message: &Bytes,
-) -> Result<h2::client::ResponseFuture, h2::Error> {
+) -> Result<(h2::client::ResponseFuture, bool), h2::Error> {
     let mut requests = channel.requests.clone().ready().await?;
     let (response, mut body) = requests.send_request(request.clone(), false)?;
-    body.send_data(grpc::frame(message), true)?;
-    Ok(response)
+    // A server may refuse a call by its head alone, so fast that the message finds the stream closed. That is an
+    // answer, and no broken connection.
+    let sent = body.send_data(grpc::frame(message), true).is_ok();
+    Ok((response, sent))
 }
 
 impl Node {
@@ -195,10 +197,10 @@ impl Node {
     ) -> Result<Answers, Failed> {
         let request = self.request(method, timeout).map_err(Failed::NotSent)?;
         let mut reconnected = false;
-        let (response, permit) = loop {
+        let ((response, sent), permit) = loop {
             let (channel, permit) = self.channel(pool).await.map_err(Failed::NotSent)?;
             match start(&channel, &request, &message).await {
-                Ok(response) => break (response, permit),
+                Ok(started) => break (started, permit),
                 // The connection ended while it was idle; the request has not left.
                 Err(error) => {
                     channel.alive.store(false, Ordering::Release);
@@ -208,7 +210,11 @@ impl Node {
                 }
             }
         };
-        let response = response.await.map_err(|error| self.failed(&error))?;
+        let response = response.await.map_err(|error| match sent {
+            true => self.failed(&error),
+            // Without its message a call cannot have been carried out.
+            false => Failed::NotSent(self.unreachable(&error)),
+        })?;
         let (head, body) = response.into_parts();
         match grpc::status(&head.headers) {
             Some(Err(failure)) => return Err(self.answered(failure)),
