@@ -427,10 +427,10 @@ export class NoriKVClient implements AsyncDisposable {
    * import { NoriKVClient, compare, op } from '@norikv/client';
    *
    * await using client = await NoriKVClient.open('memory:');
-   * await client.put('stock', '7');
+   * const version = await client.put('stock', '7');
    * const outcome = await client
    *   .txn()
-   *   .if(compare('stock').value.greater('0'), compare('order/1').exists.equals(false))
+   *   .if(compare('stock').version.equals(version), compare('order/1').exists.equals(false))
    *   .then(op.put('order/1', 'pending'), op.put('stock', '6'), op.get('stock'))
    *   .else(op.get('stock'))
    *   .commit();

@@ -548,3 +548,17 @@ async fn opening_and_closing_again_and_again_leaves_nothing() {
     };
     tokio::time::timeout(Duration::from_secs(5), settled).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_a_server_refuses_at_once_do_not_cost_the_connection_they_came_by() {
+    let server = serve(true).await;
+    let node: NodeAddress = server.local_addr().to_string().parse().unwrap();
+    let transport = Http2Transport::new(&Settings::for_nodes(vec![node.clone()]));
+    let link = transport.link(&node).unwrap();
+    for _ in 0..1_000 {
+        // There is no such method, which is known from the head: the answer may be here before the message is there.
+        let answer = link.unary("/norikv.v1.Kv/Nothing", Bytes::from_static(b"message"), None).await;
+        assert!(matches!(answer, Err(Failed::Answered(_))), "{answer:?}");
+    }
+    assert_eq!(link.generation(), 1);
+}
