@@ -79,6 +79,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "MS", default_value = "10000", value_parser = millis)]
     pub(crate) grace_ms: Duration,
 
+    /// The origin of web pages that may call over gRPC-Web, like https://app.example.com; may be said several times,
+    /// and * is any [default: pages of the server's own address]
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) cors_origin: Vec<String>,
+
     /// Serve norikv.v1 and health alone, as other servers of the protocol do
     #[arg(long)]
     pub(crate) norikv_v1_only: bool,

@@ -53,6 +53,7 @@ fn settings(serve: &Serve) -> ServerSettings {
         max_watches_per_connection: serve.max_watches_per_connection,
         max_leases_per_connection: serve.max_leases_per_connection,
         request_timeout: serve.request_timeout_ms,
+        cors_origins: serve.cors_origin.clone(),
         norikv_v1_only: serve.norikv_v1_only,
         ..ServerSettings::default()
     }

@@ -12,8 +12,8 @@ use tokio::{
 use crate::{
     connection::{self, ConnectionSettings},
     descriptors::{self, Spare},
-    dispatch::Dispatch,
     phase::{Phase, PhaseWatch, reached},
+    web::Web,
 };
 
 /// How long to wait after the system failed to accept; twice as long each time, up to the most.
@@ -26,7 +26,7 @@ const GO_AWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x1c\x07\0\0\0\0\0\0\0\0\0\0\0\
 /// Takes connections until the server drains, and sees them to their end.
 pub(crate) struct Acceptor {
     pub(crate) listener: TcpListener,
-    pub(crate) dispatch: Dispatch,
+    pub(crate) web: Web,
     pub(crate) max_connections: usize,
     pub(crate) settings: ConnectionSettings,
     pub(crate) phase: PhaseWatch,
@@ -41,7 +41,7 @@ impl Acceptor {
         }
         // From here on the system refuses new connections.
         drop(self.listener);
-        drop(self.dispatch);
+        drop(self.web);
         let mut ended = std::pin::pin!(reached(self.phase, Phase::Ended));
         loop {
             tokio::select! {
@@ -77,8 +77,8 @@ impl Acceptor {
                         tracing::debug!(%peer, %error, "a connection was gone before it was served");
                         continue;
                     }
-                    let (dispatch, phase) = (self.dispatch.for_connection(), self.phase.clone());
-                    connections.spawn(connection::serve(stream, dispatch, self.settings, phase));
+                    let (web, phase) = (self.web.for_connection(), self.phase.clone());
+                    connections.spawn(connection::serve(stream, web, self.settings, phase));
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use hyper::{rt::Executor, server::conn::http2};
+use hyper::{
+    rt::Executor,
+    server::conn::{http1, http2},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
@@ -16,9 +19,9 @@ use tokio::{
 
 use crate::{
     ServerSettings,
-    dispatch::Dispatch,
     phase::{Phase, PhaseWatch, reached},
-    preface::Prefaced,
+    preface::{Prefaced, Speaks},
+    web::Web,
 };
 
 /// How much a client may send on one call before we have read it.
@@ -31,6 +34,10 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How long a client may take to read the end of its watches when the server shuts down and nothing else is under
 /// way. It watches on elsewhere; one that does not read must not keep the server from ending.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What is read of a request at a time, its headers included.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+
 /// How long a client may take to close its side once we have closed ours.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -41,6 +48,7 @@ pub(crate) struct ConnectionSettings {
     handshake_timeout: Duration,
     keepalive_interval: Duration,
     keepalive_timeout: Duration,
+    idle_timeout: Duration,
 }
 
 impl From<&ServerSettings> for ConnectionSettings {
@@ -50,6 +58,7 @@ impl From<&ServerSettings> for ConnectionSettings {
             handshake_timeout: settings.handshake_timeout,
             keepalive_interval: settings.keepalive_interval,
             keepalive_timeout: settings.keepalive_timeout,
+            idle_timeout: settings.idle_timeout,
         }
     }
 }
@@ -58,24 +67,22 @@ impl From<&ServerSettings> for ConnectionSettings {
 ///
 /// The connection and its calls are one task. Calls are begun in the order in which they came, which two tasks
 /// on two threads would not keep; their answers leave in one write; and nothing is handed between threads.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    dispatch: Dispatch,
-    settings: ConnectionSettings,
-    phase: PhaseWatch,
-) {
+pub(crate) async fn serve(stream: TcpStream, web: Web, settings: ConnectionSettings, phase: PhaseWatch) {
     let mut draining = pin!(reached(phase, Phase::Draining));
     let prefaced = tokio::select! {
         prefaced = timeout(settings.handshake_timeout, Prefaced::accept(stream)) => prefaced,
         () = &mut draining => return,
     };
     let Ok(Ok(Some(stream))) = prefaced else {
-        tracing::debug!("a connection that does not speak HTTP/2");
+        tracing::debug!("a connection that does not speak HTTP");
         return;
     };
 
     let socket = stream.socket();
-    let drained = exchange(stream, dispatch, settings, draining).await;
+    let drained = match stream.speaks {
+        Speaks::Http2 => exchange(stream, web, settings, draining).await,
+        Speaks::Http1 => exchange_http1(stream, web, settings, draining).await,
+    };
     if drained {
         let _ = timeout(LINGER, socket.drain()).await;
     }
@@ -84,12 +91,12 @@ pub(crate) async fn serve(
 /// Speaks HTTP/2 to the end. Answers whether that was the server's end, with nothing left to say.
 async fn exchange(
     stream: Prefaced,
-    dispatch: Dispatch,
+    web: Web,
     settings: ConnectionSettings,
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) -> bool {
     let arrived = Arrived::default();
-    let peer = Arc::clone(dispatch.peer());
+    let peer = Arc::clone(web.peer());
     let streams = settings.max_concurrent_streams;
     let mut connection = pin!(
         http2::Builder::new(arrived.clone())
@@ -103,7 +110,7 @@ async fn exchange(
             // A client may cancel all its calls at once. One that goes on doing so before we have even seen them
             // is up to no good.
             .max_pending_accept_reset_streams(streams as usize)
-            .serve_connection(TokioIo::new(stream), dispatch)
+            .serve_connection(TokioIo::new(stream), web)
     );
     let mut calls = FuturesUnordered::new();
     let (mut drains, mut watched) = (false, false);
@@ -134,6 +141,34 @@ async fn exchange(
         Poll::Pending
     })
     .await
+}
+
+/// Speaks HTTP/1.1 to the end, as browsers do where there is no TLS. Answers whether nothing is left to say.
+async fn exchange_http1(
+    stream: Prefaced,
+    web: Web,
+    settings: ConnectionSettings,
+    draining: Pin<&mut impl Future<Output = ()>>,
+) -> bool {
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Also the time that a connection may be idle between two requests.
+            .header_read_timeout(settings.idle_timeout)
+            .max_buf_size(HTTP1_BUFFER_BYTES)
+            .serve_connection(TokioIo::new(stream), web)
+    );
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = draining => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = &ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+    ended.is_ok()
 }
 
 /// The calls that came in since the connection was last polled.

@@ -5,16 +5,20 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
 use norikv_core::{Call, Error, Limits, MAX_KEY_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS, StoreRef};
 use norikv_proto::{
     ext::{lease_server::LeaseServer, store_server::StoreServer},
     v1::{kv_server::KvServer, meta_server::MetaServer},
 };
 use tokio::time::{Sleep, sleep_until};
-use tonic::{Code, Status, body::Body, codegen::Service as _};
+use tonic::{
+    Code, Status,
+    body::Body,
+    codegen::{Service as _, StdError},
+};
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::{
@@ -114,12 +118,13 @@ impl Dispatch {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Dispatch {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn call(&self, mut request: Request<Incoming>) -> Answer {
+impl Dispatch {
+    /// Begins to answer a request.
+    pub(crate) fn answer<B>(&self, mut request: Request<B>) -> Answer
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+    {
         let services = &*self.services;
         let call = call_of(request.headers(), services.settings.request_timeout);
         let path = request.uri().path();

@@ -22,6 +22,7 @@ mod server;
 mod settings;
 mod status;
 mod watch;
+mod web;
 
 pub use server::Server;
 pub use settings::ServerSettings;

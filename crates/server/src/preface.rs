@@ -13,18 +13,27 @@ use tokio::{
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection whose client has said that it speaks HTTP/2.
+/// A connection whose client has said what it speaks.
 ///
-/// The preface is read here, and then given out again: so a client that says nothing, says it a byte at a time,
-/// or says something else is known and let go of before anything is set up for it.
+/// What it said is read here, and then given out again: so a client that says nothing, or something that is no HTTP,
+/// is known and let go of before anything is set up for it.
 pub(crate) struct Prefaced {
     socket: Socket,
-    /// What is left of the preface to give out again.
-    preface: &'static [u8],
+    pub(crate) speaks: Speaks,
+    /// What was read, and how much of it is left to give out again.
+    read: [u8; PREFACE.len()],
+    left: std::ops::Range<usize>,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
 }
 
 impl Prefaced {
-    /// Reads the preface; `None` if something else came.
+    /// Reads what the client begins with; `None` if that is no HTTP.
     pub(crate) async fn accept(mut stream: TcpStream) -> io::Result<Option<Self>> {
         let mut read = [0; PREFACE.len()];
         let mut filled = 0;
@@ -34,10 +43,20 @@ impl Prefaced {
                 count => filled += count,
             }
             if read[..filled] != PREFACE[..filled] {
-                return Ok(None);
+                // HTTP/1 begins with the name of a method. What browsers send is POST and OPTIONS; others are refused
+                // by an answer of their own.
+                let method = read[..filled].split(|byte| *byte == b' ').next().unwrap_or_default();
+                if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
+                    return Ok(None);
+                }
+                return Ok(Some(Self::new(stream, Speaks::Http1, read, filled)));
             }
         }
-        Ok(Some(Self { socket: Socket(Arc::new(Mutex::new(stream))), preface: PREFACE }))
+        Ok(Some(Self::new(stream, Speaks::Http2, read, filled)))
+    }
+
+    fn new(stream: TcpStream, speaks: Speaks, read: [u8; PREFACE.len()], filled: usize) -> Self {
+        Self { socket: Socket(Arc::new(Mutex::new(stream))), speaks, read, left: 0..filled }
     }
 
     /// The socket, for what is to be done with it when HTTP/2 is over.
@@ -79,12 +98,13 @@ impl AsyncRead for Prefaced {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.preface.is_empty() {
+        if self.left.is_empty() {
             return Pin::new(&mut *self.socket.get()).poll_read(cx, buf);
         }
-        let (now, later) = self.preface.split_at(self.preface.len().min(buf.remaining()));
-        buf.put_slice(now);
-        self.preface = later;
+        let now = self.left.len().min(buf.remaining());
+        let start = self.left.start;
+        buf.put_slice(&self.read[start..start + now]);
+        self.left.start += now;
         Poll::Ready(Ok(()))
     }
 }

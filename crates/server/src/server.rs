@@ -3,7 +3,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use norikv_core::{Call, Error, ErrorKind, FieldName, Result, StoreRef};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
-use crate::{ServerSettings, accept::Acceptor, dispatch::Dispatch, phase::Phase};
+use crate::{ServerSettings, accept::Acceptor, dispatch::Dispatch, phase::Phase, web::Web};
 
 /// A running server.
 ///
@@ -30,7 +30,7 @@ impl Server {
         let (phase, watch) = watch::channel(Phase::Serving);
         let acceptor = Acceptor {
             listener,
-            dispatch: Dispatch::new(store, &limits, &settings, local_addr, watch.clone()),
+            web: Web::new(Dispatch::new(store, &limits, &settings, local_addr, watch.clone()), &settings)?,
             max_connections: settings.max_connections,
             settings: (&settings).into(),
             phase: watch,

@@ -33,6 +33,11 @@ pub struct ServerSettings {
     pub keepalive_interval: Duration,
     /// How long the sign of life may take before the connection is closed.
     pub keepalive_timeout: Duration,
+    /// How long an HTTP/1.1 connection may be idle between two requests.
+    pub idle_timeout: Duration,
+    /// The origins of the web pages that may call over gRPC-Web, as browsers write them, like
+    /// `https://app.example.com`; `*` is any. Pages that come from the server's own address always may.
+    pub cors_origins: Vec<String>,
     /// Serve `norikv.v1` and health alone, as existing servers of the protocol do.
     pub norikv_v1_only: bool,
 }
@@ -52,6 +57,8 @@ impl Default for ServerSettings {
             handshake_timeout: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(60),
+            cors_origins: Vec::new(),
             norikv_v1_only: false,
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use norikv_core::{Call, Error, ErrorKind, StoreRef, Version, WatchBatches, Watching};
 use norikv_proto::{batch_to_wire, ext, watch_from_wire};
 use prost::Message;
@@ -17,6 +17,7 @@ use tonic::{
     Status,
     body::Body,
     codec::{Codec, Streaming},
+    codegen::StdError,
 };
 use tonic_prost::ProstCodec;
 
@@ -47,12 +48,16 @@ pub(crate) struct WatchService {
 }
 
 impl WatchService {
-    pub(crate) fn call(
+    pub(crate) fn call<B>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         peer: Arc<Peer>,
         call: Call,
-    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
+    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
         let service = self.clone();
         async move {
             let answer = service.begin(request, peer, call).await;
@@ -66,12 +71,11 @@ impl WatchService {
         .boxed()
     }
 
-    async fn begin(
-        self,
-        request: Request<Incoming>,
-        peer: Arc<Peer>,
-        call: Call,
-    ) -> Result<Messages, Status> {
+    async fn begin<B>(self, request: Request<B>, peer: Arc<Peer>, call: Call) -> Result<Messages, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
         let decoder = ProstCodec::<(), ext::WatchRequest>::default().decoder();
         let mut requests = Streaming::new_request(decoder, request.into_body(), None, Some(REQUEST_BYTES));
         let asked = requests.message().await?;

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use norikv_server::{Server, ServerSettings};
 
+#[allow(unused_imports)]
 pub use client::Client;
 pub use map_store::MapStore;
 
