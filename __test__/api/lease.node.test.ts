@@ -58,6 +58,7 @@ async function passed(ms: number): Promise<void> {
   for await (const { events } of watch) if (events.length > 0) break;
 }
 
+/** Whether a process stands still is read from /proc, which only Linux has. */
 const onLinux = process.platform === 'linux' ? test : test.skip;
 
 onLinux.each(['memory:', 'a server'])(

@@ -4,6 +4,7 @@ import { NoriKVClient, ResourceExhaustedError } from '@norikv/client';
 import type { Version } from '@norikv/client';
 import { serve, temporary } from './children';
 
+/** The full disk is a limit of the process that a shell sets, which Windows has not. */
 const onUnix = process.platform === 'win32' ? describe.skip : describe;
 
 onUnix('a disk that is full', () => {

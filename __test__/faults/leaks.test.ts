@@ -58,6 +58,7 @@ async function cycles(config: unknown, warmUp: number, count: number): Promise<[
   return JSON.parse(ran.output) as [Used, Used];
 }
 
+/** What a process uses is counted in /proc, which only Linux has. */
 const onLinux = process.platform === 'linux' ? describe : describe.skip;
 
 onLinux('opening and closing', () => {

@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use norikv_core::{Durability, Result};
+use norikv_core::{Durability, Limits, Result};
 
 use crate::{
     history::History,
@@ -20,9 +20,6 @@ use crate::{
 
 /// Until when what was acknowledged from memory is to be on its way to the disk.
 const SYNC_AFTER: Duration = Duration::from_millis(50);
-
-/// How many entries a scan within a transaction answers at most.
-const MAX_SCAN: usize = 1_024;
 
 /// How many watchers are woken before a group is answered.
 const WOKEN_FIRST: usize = 8;
@@ -151,7 +148,7 @@ impl Writer {
             Work::Put(put, reply) => Answer::Put(reply, group.put(&put)),
             Work::Delete(delete, reply) => Answer::Delete(reply, group.delete(&delete)),
             Work::DeleteRange(delete, reply) => Answer::DeleteRange(reply, group.delete_range(&delete)),
-            Work::Txn(txn, reply) => Answer::Txn(reply, group.txn(&txn, MAX_SCAN)),
+            Work::Txn(txn, reply) => Answer::Txn(reply, group.txn(&txn, Limits::default().max_page_entries)),
             Work::Grant(grant, reply) => Answer::Grant(reply, group.grant(grant)),
             Work::Revoke(id, reply) => Answer::Revoke(reply, group.revoke(id)),
             Work::Barrier((), reply) => Answer::Barrier(reply, Ok(group.revision())),

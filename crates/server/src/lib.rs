@@ -1,7 +1,7 @@
-//! Serves any [`Store`](norikv_core::Store) over gRPC, on one port: `norikv.v1` for every client of the protocol,
+//! Serves any [`Store`](norikv_core::Store) over gRPC and gRPC-Web, on one port: `norikv.v1` for every client of the protocol,
 //! `norikv.ext.v1` for ours, and `grpc.health.v1`.
 //!
-//! A request goes `accept` → `connection` → `dispatch` → one of the services (`kv`, `meta`, `ext`, `batch`,
+//! A request goes `accept` → `connection` → `web` → `dispatch` → one of the services (`kv`, `meta`, `ext`, `batch`,
 //! `lease`, `watch`, `health`) → the store, and back as an answer or through `status`.
 
 mod accept;

@@ -27,7 +27,7 @@ pub struct ServerSettings {
     pub request_timeout: Duration,
     /// The most calls in one batch.
     pub max_batch_ops: usize,
-    /// How long a new connection may take until it has said that it speaks HTTP/2.
+    /// How long a new connection may take until it has said what it speaks: HTTP/2, or HTTP/1.1 for gRPC-Web.
     pub handshake_timeout: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub keepalive_interval: Duration,

@@ -42,15 +42,18 @@ const ANSWER_HEADERS: [HeaderName; 3] = [
 
 /// The way in for every request: gRPC goes straight to its service, gRPC-Web by way of its translation, if the page
 /// that it comes from is one that may.
-#[derive(Clone)]
 pub(crate) struct Web {
     dispatch: Dispatch,
+    /// The same for every connection.
+    rules: Arc<Rules>,
+}
+
+struct Rules {
     origins: Origins,
     cors: CorsLayer,
 }
 
 /// The pages that may call, beside those that have the server's own origin.
-#[derive(Clone)]
 enum Origins {
     Any,
     These(Vec<HeaderValue>),
@@ -70,12 +73,12 @@ impl Web {
             .allow_headers(REQUEST_HEADERS)
             .expose_headers(ANSWER_HEADERS)
             .max_age(PREFLIGHT_AGE);
-        Ok(Self { dispatch, origins, cors })
+        Ok(Self { dispatch, rules: Arc::new(Rules { origins, cors }) })
     }
 
     /// The same for a further connection.
     pub(crate) fn for_connection(&self) -> Self {
-        Self { dispatch: self.dispatch.for_connection(), ..self.clone() }
+        Self { dispatch: self.dispatch.for_connection(), rules: Arc::clone(&self.rules) }
     }
 
     /// What is counted of the connection.
@@ -84,7 +87,7 @@ impl Web {
     }
 
     fn translated(&self) -> Cors<GrpcWebService<Native>> {
-        self.cors.layer(GrpcWebLayer::new().layer(Native(self.dispatch.clone())))
+        self.rules.cors.layer(GrpcWebLayer::new().layer(Native(self.dispatch.clone())))
     }
 }
 
@@ -100,7 +103,7 @@ impl hyper::service::Service<Request<Incoming>> for Web {
             return Answering::Native(self.dispatch.answer(request));
         }
         if let Some(origin) = headers.get(header::ORIGIN)
-            && !self.origins.allows(origin, &request)
+            && !self.rules.origins.allows(origin, &request)
         {
             let status = status_of(refused(origin)).into_http();
             let (mut head, body) = status.into_parts();
