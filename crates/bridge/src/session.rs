@@ -24,7 +24,11 @@ pub type OpenStore = BoxFuture<Result<StoreRef>>;
 /// A time that is being waited for.
 pub type Sleep = BoxFuture<()>;
 /// Takes a frame of replies to JavaScript.
+#[cfg(not(target_family = "wasm"))]
 pub type Deliver = Box<dyn FnMut(BytesMut) + Send>;
+/// Takes a frame of replies to JavaScript.
+#[cfg(target_family = "wasm")]
+pub type Deliver = Box<dyn FnMut(BytesMut)>;
 
 /// What a binding lends a session: how to open its store, and a timer.
 pub trait Environment: MaybeSend + MaybeSync + 'static {

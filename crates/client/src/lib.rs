@@ -10,6 +10,8 @@ mod batch;
 mod calls;
 mod conflict;
 mod core;
+#[cfg(target_family = "wasm")]
+mod fetch;
 pub mod grpc;
 #[cfg(feature = "http2")]
 mod http2;
@@ -27,6 +29,8 @@ mod transport;
 mod txn;
 mod watch;
 
+#[cfg(target_family = "wasm")]
+pub use fetch::{Answers as FetchAnswers, FetchLink, FetchTransport, sleep};
 #[cfg(feature = "http2")]
 pub use http2::{Answers, Http2Link, Http2Transport};
 pub use remote::RemoteStore;
@@ -41,6 +45,18 @@ impl RemoteStore<Http2Transport> {
     /// `InvalidArgument` for settings that cannot be, `Unsupported` for a `https://` address.
     pub fn http2(settings: Settings) -> norikv_core::Result<Self> {
         let transport = Http2Transport::new(&settings);
+        Self::new(settings, transport)
+    }
+}
+
+#[cfg(target_family = "wasm")]
+impl RemoteStore<FetchTransport> {
+    /// A store reached with `fetch`, as browsers have it. Does no I/O.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for settings that cannot be.
+    pub fn fetch(settings: Settings) -> norikv_core::Result<Self> {
+        let transport = FetchTransport::new(&settings);
         Self::new(settings, transport)
     }
 }
