@@ -1,7 +1,7 @@
 // Compiles src/ to dist/ as CommonJS, then writes an .mjs beside each public entry that hands on
 // the same objects by name. ESM and CommonJS users of one process so share every class and state.
 // The names are those the compiled entry exports, so its addon must be there: `npm run build`.
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { must } from './lib/exec.mjs';
@@ -15,7 +15,11 @@ function twin(commonjs, names) {
   return `import entry from './${commonjs}';\n\n${lines.join('\n')}\n`;
 }
 
-rmSync(path.join(root, 'dist'), { recursive: true, force: true });
+// What the build for browsers left stays.
+const dist = path.join(root, 'dist');
+for (const name of existsSync(dist) ? readdirSync(dist) : []) {
+  if (name !== 'web') rmSync(path.join(dist, name), { recursive: true });
+}
 await must(process.execPath, [
   path.join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
   '-p',
@@ -25,8 +29,8 @@ await must(process.execPath, [
 if (!existsSync(addonPath(hostPlatform()))) {
   console.warn('The addon is not built; if the next step fails, run `npm run build:addon` first.');
 }
-for (const conditions of Object.values(readJson('package.json').exports)) {
-  if (typeof conditions === 'string') continue;
+const { exports } = readJson('package.json');
+for (const conditions of [exports['.'], exports['./server']]) {
   const commonjs = path.join(root, conditions.require.default);
   const names = Object.keys(require(commonjs)).sort();
   writeFileSync(path.join(root, conditions.import.default), twin(path.basename(commonjs), names));

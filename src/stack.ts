@@ -1,6 +1,11 @@
 /** Any function or class: where an error's stack is cut off. */
 export type Caller = ((...args: never[]) => unknown) | (new (...args: never[]) => unknown);
 
+/** What V8 has and other engines may not have: their errors keep the whole stack. */
+const engine: Pick<ErrorConstructor, 'prototype'> & {
+  captureStackTrace?: (error: Error, below: Caller) => void;
+} = Error;
+
 /** Does what may refuse bad input; its error's stack begins where `caller` was called. */
 export function refusing<T>(caller: Caller, check: () => T): T {
   try {
@@ -19,6 +24,6 @@ export function refusing<T>(caller: Caller, check: () => T): T {
  */
 export function cutStack(error: Error, caller: Caller): void {
   const whole = error.stack;
-  Error.captureStackTrace(error, caller);
+  engine.captureStackTrace?.(error, caller);
   if (error.stack?.includes('\n    at ') !== true && whole !== undefined) error.stack = whole;
 }

@@ -1,5 +1,6 @@
-// How Rust is built for browsers: with the wasm target of this machine's toolchain where there is one, and otherwise with
-// Debian's packaged compiler, whose std is built from its packaged source. Some networks let no toolchain be fetched.
+// How Rust is built for browsers. std is built along, from its source, which makes it small: that of this machine's
+// toolchain (rustup's component rust-src) or, where there is none, Debian's packaged compiler and source, unpacked and
+// not installed. Some networks let no toolchain be fetched. A toolchain that has the target alone will do: larger.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -7,43 +8,80 @@ import { run } from './exec.mjs';
 import { root } from './platform.mjs';
 
 export const TARGET = 'wasm32-unknown-unknown';
-const PACKAGES = [
-  'rustc-web',
-  'libstd-rust-web-1.96',
-  'libstd-rust-web-dev',
-  'rust-web-src',
-  'libllvm22',
-];
-const tools = path.join(root, 'target', 'web-tools');
+
+const targetDirectory = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
+/** What is fetched for the build, and kept. */
+const tools = path.join(targetDirectory, 'web-tools');
+
+/** A panic ends the wasm at once, without a word: its messages and places would be a quarter of the file. */
+const SMALL = '-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none';
+const STD = ['-Zbuild-std=std,panic_abort', '-Zbuild-std-features=optimize_for_size'];
+/** These flags are a nightly compiler's; a stable one takes them when it is told to. */
+const UNSTABLE = { RUSTC_BOOTSTRAP: '1', RUSTFLAGS: SMALL };
 
 function asked(command, args) {
-  return execFileSync(command, args, { encoding: 'utf8' }).trim();
+  return execFileSync(command, args, { cwd: root, encoding: 'utf8' }).trim();
 }
 
-/** Whether the toolchain itself has the target. */
-function hasTarget() {
-  const libraries = asked('rustc', ['--print', 'target-libdir', '--target', TARGET]);
-  return existsSync(libraries) && readdirSync(libraries).length > 0;
-}
-
-/** Answers the arguments and the environment that `cargo build` takes for the target. */
-export async function wasmBuild() {
-  if (hasTarget()) return { args: ['--target', TARGET], env: {} };
-  const system = await debian();
+function toolchain() {
   const sysroot = asked('rustc', ['--print', 'sysroot']);
-  const host = /^host: (.*)$/m.exec(asked('rustc', ['-vV']))[1];
+  const library = (...names) => path.join(sysroot, 'lib', 'rustlib', ...names);
+  const [, host] = /^host: (.*)$/m.exec(asked('rustc', ['-vV']));
+  const target = library(TARGET, 'lib');
   return {
-    args: ['--target', TARGET, '-Zbuild-std=std,panic_abort'],
-    env: {
-      RUSTC: path.join(system, 'usr', 'bin', 'rustc'),
-      LD_LIBRARY_PATH: path.join(system, 'usr', 'lib', `${process.arch === 'x64' ? 'x86_64' : 'aarch64'}-linux-gnu`),
-      // The flags that build std are those of a nightly compiler; a stable one takes them if it is told to.
-      RUSTC_BOOTSTRAP: '1',
-      CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: path.join(
-        sysroot, 'lib', 'rustlib', host, 'bin', 'rust-lld',
-      ),
-    },
+    hasSource: existsSync(library('src', 'rust', 'library', 'std', 'Cargo.toml')),
+    hasTarget: existsSync(target) && readdirSync(target).length > 0,
+    linker: library(host, 'bin', process.platform === 'win32' ? 'rust-lld.exe' : 'rust-lld'),
   };
+}
+
+/** Whether the build would fetch nothing. */
+export function canBuildAtOnce() {
+  const { hasSource, hasTarget } = toolchain();
+  return hasSource || hasTarget || existsSync(path.join(tools, 'debian'));
+}
+
+/** Answers the arguments and the environment that `cargo build` takes for the target, and what to say of them. */
+export async function wasmBuild() {
+  const { hasSource, hasTarget, linker } = toolchain();
+  const args = ['--target', TARGET];
+  if (hasSource) return { args: [...args, ...STD], env: UNSTABLE, note: 'std from rust-src' };
+  if (hasTarget) {
+    const note =
+      'std as rustup has it, so the result is larger than what is published: `rustup component add rust-src`';
+    return { args, env: {}, note };
+  }
+  const system = await debian();
+  return {
+    args: [...args, ...STD],
+    env: {
+      ...UNSTABLE,
+      RUSTC: path.join(system, 'usr', 'bin', 'rustc'),
+      LD_LIBRARY_PATH: path.join(
+        system,
+        'usr',
+        'lib',
+        `${process.arch === 'x64' ? 'x86_64' : 'aarch64'}-linux-gnu`,
+      ),
+      // Debian's lld is a package of its own, and the toolchain that runs cargo has one.
+      CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linker,
+    },
+    note: "std from Debian's package rust-web-src",
+  };
+}
+
+/** Debian's compiler, the libraries it needs, and the source of std. Their names carry versions. */
+async function packages() {
+  const found = new Set(['rustc-web', 'rust-web-src']);
+  for (const name of found) {
+    const { output } = await run('apt-cache', ['depends', '--important', name]);
+    for (const [, needed] of output.matchAll(
+      /Depends: (libstd-rust-web-[\w.-]+|libllvm[\w.-]+)/g,
+    )) {
+      found.add(needed);
+    }
+  }
+  return [...found];
 }
 
 /** Debian's compiler and std, unpacked and not installed. Answers where. */
@@ -52,19 +90,19 @@ async function debian() {
   if (existsSync(unpacked)) return unpacked;
   const draft = `${unpacked}.new`;
   rmSync(draft, { recursive: true, force: true });
-  mkdirSync(path.join(draft, 'packages'), { recursive: true });
-  const packages = path.join(draft, 'packages');
-  const fetched = await run('apt-get', ['download', ...PACKAGES], { cwd: packages });
+  const files = path.join(draft, 'packages');
+  mkdirSync(files, { recursive: true });
+  const fetched = await run('apt-get', ['download', ...(await packages())], { cwd: files });
   if (fetched.code !== 0) {
     throw new Error(
-      `Rust cannot build for browsers here. Run \`rustup target add ${TARGET}\`, or on Debian \`apt-get update\`:\n${fetched.output}`,
+      `Rust cannot build for browsers here. With rustup: \`rustup component add rust-src\`; on Debian: \`apt-get update\`.\n${fetched.output}`,
     );
   }
-  for (const file of readdirSync(packages)) {
-    const { code, output } = await run('dpkg', ['-x', path.join(packages, file), draft]);
+  for (const file of readdirSync(files).filter((name) => name.endsWith('.deb'))) {
+    const { code, output } = await run('dpkg-deb', ['-x', path.join(files, file), draft]);
     if (code !== 0) throw new Error(`${file} cannot be unpacked:\n${output}`);
   }
-  rmSync(packages, { recursive: true });
+  rmSync(files, { recursive: true });
   renameSync(draft, unpacked);
   return unpacked;
 }
@@ -72,11 +110,20 @@ async function debian() {
 /** wasm-bindgen's program, of the very version of the library. Answers where it is. */
 export async function wasmBindgen(onLine) {
   const version = asked('cargo', ['pkgid', 'wasm-bindgen']).split('@').at(-1);
+  const present = await run('wasm-bindgen', ['--version']);
+  if (present.code === 0 && present.output.trim() === `wasm-bindgen ${version}`) {
+    return 'wasm-bindgen';
+  }
   const place = path.join(tools, `wasm-bindgen-${version}`);
   const program = path.join(place, 'bin', 'wasm-bindgen');
   if (existsSync(program)) return program;
-  const args = ['install', 'wasm-bindgen-cli', '--version', version, '--root', place];
-  const { code, output } = await run('cargo', args, { onLine });
+  const crate = ['wasm-bindgen-cli', '--version', version, '--bin', 'wasm-bindgen'];
+  // A build of its own: not with the compiler, nor the flags, nor the directory of the build for browsers.
+  const args = ['install', ...crate, '--locked', '--root', place];
+  const { code, output } = await run('cargo', args, {
+    onLine,
+    env: { CARGO_TARGET_DIR: undefined },
+  });
   if (code !== 0) throw new Error(`wasm-bindgen-cli ${version} cannot be installed:\n${output}`);
   return program;
 }
