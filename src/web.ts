@@ -1,7 +1,7 @@
 import type { EphemeralNoriKV as PublicEphemeral } from '../index.js';
 import type { Binding } from './binding.js';
 import { useBinding } from './binding.js';
-import { UnsupportedError } from './errors.js';
+import * as errors from './errors.js';
 import { cutStack } from './stack.js';
 import * as core from './web/norikv.js';
 
@@ -40,8 +40,13 @@ const binding: Binding = {
 
 useBinding(binding);
 
-function noServers(caller: (...args: never[]) => unknown): UnsupportedError {
-  const error = new UnsupportedError(
+// Minifiers shorten the names of classes, here and in whatever this is bundled into; an error's name is what it prints.
+for (const [name, error] of Object.entries(errors)) {
+  Object.defineProperty(error, 'name', { value: name, configurable: true });
+}
+
+function noServers(caller: (...args: never[]) => unknown): errors.UnsupportedError {
+  const error = new errors.UnsupportedError(
     'a browser cannot start a server; start one with norikv serve, and give its address',
   );
   cutStack(error, caller);
