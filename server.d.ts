@@ -29,6 +29,11 @@ export interface ServerOptions {
   readonly durability?: 'fsync' | 'relaxed';
   /** The largest value, in bytes. Default 1,048,576. */
   readonly maxValueBytes?: number;
+  /**
+   * The origins of the web pages that may call over gRPC-Web, as browsers write them, like `https://app.example.com`;
+   * `*` is any. Pages of the server's own address always may. Default none.
+   */
+  readonly corsOrigins?: readonly string[];
 }
 
 /** A server that is running. It keeps the process alive until it is stopped. */

@@ -30,6 +30,8 @@ export interface Kind {
   readonly remote: boolean;
   /** Whether the client sees a part of its store only. */
   readonly part: boolean;
+  /** Whether a call takes long: for the `fsync` of each write, or for the `fetch` of each call in a browser. */
+  readonly slow: boolean;
   open(settings?: CommonConfig): Promise<TestStore>;
 }
 
@@ -106,6 +108,7 @@ export const memory: Kind = {
   holds: 'memory',
   remote: false,
   part: false,
+  slow: false,
   open: (settings = {}) => openEmbedded('memory', settings),
 };
 
@@ -114,6 +117,7 @@ export const file: Kind = {
   holds: 'file',
   remote: false,
   part: false,
+  slow: true,
   open: (settings = {}) => openEmbedded('file', settings),
 };
 
@@ -122,6 +126,7 @@ export const served: Kind = {
   holds: 'memory',
   remote: true,
   part: false,
+  slow: false,
   open: (settings = {}) => openRemote('memory', settings),
 };
 
@@ -130,6 +135,7 @@ export const servedFile: Kind = {
   holds: 'file',
   remote: true,
   part: false,
+  slow: true,
   open: (settings = {}) => openRemote('file', settings),
 };
 
@@ -138,6 +144,7 @@ export const namespace: Kind = {
   holds: 'memory',
   remote: false,
   part: true,
+  slow: false,
   open: (settings = {}) => openPart(settings),
 };
 

@@ -30,6 +30,8 @@ struct Options {
     advertise: Option<String>,
     durability: Option<String>,
     max_value_bytes: Option<usize>,
+    #[serde(default)]
+    cors_origins: Vec<String>,
 }
 
 struct Running {
@@ -149,8 +151,12 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
             ));
         }
     };
-    let server_settings =
-        ServerSettings { listen, advertise: options.advertise, ..ServerSettings::default() };
+    let server_settings = ServerSettings {
+        listen,
+        advertise: options.advertise,
+        cors_origins: options.cors_origins,
+        ..ServerSettings::default()
+    };
     match Server::start(store.clone(), server_settings).await {
         Ok(server) => Ok((server, store)),
         Err(error) => {
