@@ -7,16 +7,23 @@ import ts from 'typescript';
 import { countsLine } from './lib/counts.mjs';
 import { root } from './lib/platform.mjs';
 
-const config = path.join(root, '__test__', 'tsconfig.json');
-const { config: json } = ts.readConfigFile(config, ts.sys.readFile);
-const { fileNames, options, errors } = ts.parseJsonConfigFileContent(
-  json,
-  ts.sys,
-  path.dirname(config),
-);
-const program = ts.createProgram(fileNames, options);
-const diagnostics = [...errors, ...ts.getPreEmitDiagnostics(program)];
-const host = ts.createCompilerHost(options);
+/** A folder's files, and what the compiler says of them: those for a browser have a configuration of their own. */
+function compile(...folder) {
+  const config = path.join(root, '__test__', ...folder, 'tsconfig.json');
+  const { config: json } = ts.readConfigFile(config, ts.sys.readFile);
+  const { fileNames, options, errors } = ts.parseJsonConfigFileContent(
+    json,
+    ts.sys,
+    path.dirname(config),
+  );
+  const program = ts.createProgram(fileNames, options);
+  return { fileNames, diagnostics: [...errors, ...ts.getPreEmitDiagnostics(program)] };
+}
+
+const compiled = [compile(), compile('web')];
+const fileNames = compiled.flatMap((each) => each.fileNames);
+const diagnostics = compiled.flatMap((each) => each.diagnostics);
+const host = ts.createCompilerHost({});
 if (diagnostics.length > 0) console.log(ts.formatDiagnostics(diagnostics, host));
 
 const refusals = fileNames.reduce(

@@ -128,6 +128,9 @@ describe('bad settings of a server', () => {
     [{ store, listen, maxValueBytes: -1 }],
     [{ store, listen, maxValueBytes: 1.5 }],
     [{ store, listen, maxValueBytes: '1' }],
+    [{ store, listen, corsOrigins: 'https://app.example.com' }],
+    [{ store, listen, corsOrigins: ['app.example.com'] }],
+    [{ store, listen, corsOrigins: [5] }],
   ])('%p', async (options) => {
     await failure(InvalidArgumentError, async () => {
       const server = await startServer(options as never);

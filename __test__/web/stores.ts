@@ -14,7 +14,7 @@ export interface Kind extends api.Kind {
 /** Where the program that drives this page listens to it: its own origin, where there is one. */
 function control(name: string): URL {
   const { NORIKV_CONTROL } = globalThis as unknown as { NORIKV_CONTROL?: string };
-  return new URL(`/control/${name}`, NORIKV_CONTROL ?? globalThis.location.origin);
+  return new URL(`/control/${name}`, NORIKV_CONTROL ?? location.origin);
 }
 
 async function ask<T>(name: string, question: object): Promise<T> {
