@@ -37,7 +37,7 @@ const web = ['src/*.web.ts', 'src/entry.inline.ts', 'src/inlined.ts', 'src/web.t
 const webIsBuilt = existsSync(path.join(import.meta.dirname, 'src', 'web', 'norikv.d.ts'));
 
 export default defineConfig(
-  globalIgnores(['dist/', 'target/', 'data/', 'coverage/', 'docs/', 'src/web/']),
+  globalIgnores(['dist/', 'target/', 'data/', 'coverage/', 'docs/', 'benches/out/', 'src/web/']),
   ...(webIsBuilt ? [] : [globalIgnores(web)]),
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   js.configs.recommended,
@@ -48,6 +48,18 @@ export default defineConfig(
     },
     rules: {
       'no-unused-vars': ['error', { argsIgnorePattern: '^_', ignoreRestSiblings: true }],
+    },
+  },
+  {
+    // What runs in a page, or is handed to one.
+    files: ['benches/pages/**', 'benches/lib/browser.mjs'],
+    languageOptions: {
+      globals: Object.fromEntries(
+        ['URLSearchParams', 'WebAssembly', 'WebSocket', 'location'].map((name) => [
+          name,
+          'readonly',
+        ]),
+      ),
     },
   },
   {

@@ -4,9 +4,11 @@
 // A row's `better` says whether more or less of its metric is better; its ratio is how many times better NoriKV is,
 // and its budget what that should be at least.
 import { statSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { addonPath, hostPlatform } from '../scripts/lib/platform.mjs';
 import { factOf } from './lib/children.mjs';
+import { browserGrowth, sizes, startForPages } from './lib/browser.mjs';
 import { startEtcd, startNorikv, startNorikvOn } from './lib/servers.mjs';
 
 const perSecond = { metric: 'perSecond', better: 'more' };
@@ -388,6 +390,66 @@ const addon = {
   ],
 };
 
+const inPage = (work, measure, metric, budget, [ours, theirs] = ['norikv', 'connectWeb']) => ({
+  work: `browser: ${work}`,
+  measure,
+  ...metric,
+  ours,
+  theirs,
+  budget,
+});
+
+const browser = {
+  name: 'browser',
+  title: 'browser: a page in Chromium',
+  pages: true,
+  keys: GRPC_KEYS,
+  ms: 1000,
+  servers: { norikv: (directory) => startForPages(directory, GRPC_KEYS) },
+  workers: {
+    norikv: { title: 'NoriKV', page: 'norikv', server: 'norikv' },
+    connectWeb: { title: 'connect-web', page: 'connect-web', server: 'norikv' },
+    echo: { title: 'a WebSocket echo', page: 'norikv', server: 'norikv' },
+  },
+  rows: [
+    inPage('page load to the first answered get, warm cache', { op: 'load' }, median, 1.2),
+    ...[
+      [1, 0.9],
+      [16, 8],
+      [64, 20],
+      [256, 50],
+    ].map(([flight, budget]) =>
+      inPage(`get, ${flight} in flight`, { op: 'get', flight }, perSecond, budget),
+    ),
+    inPage('durable put, 256 in flight', { op: 'put', flight: 256 }, perSecond, 30),
+    inPage('from the answer of a put to its event', { op: 'late' }, median, 2, ['norikv', 'echo']),
+  ],
+};
+
+const browserFacts = {
+  name: 'browser-facts',
+  title: 'browser: what a page loads and holds',
+  pages: true,
+  async facts({ place, say }) {
+    say('sizes');
+    const { norikv, connectWeb } = await sizes();
+    say('100,000 operations, 1,000 watches');
+    const server = await startForPages(path.join(place, 'store'), GRPC_KEYS);
+    const heap = await browserGrowth(server.address, { calls: MANY, watches: SMALL });
+    await server.stop();
+    return { download: norikv, 'connect-web': connectWeb, heap };
+  },
+  rows: [
+    fact('browser: download, brotli', 'download', 'kib', 60),
+    {
+      ...fact('browser: download, brotli', 'download', 'kib'),
+      theirs: 'connect-web',
+      budget: 0.5,
+    },
+    fact('browser: heap and wasm after 100 k calls and 1 k watches', 'heap', 'growth', 1.1),
+  ],
+};
+
 export const groups = [
   grpc,
   grpcAlone,
@@ -402,4 +464,6 @@ export const groups = [
   coordination,
   revisions,
   addon,
+  browser,
+  browserFacts,
 ];

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { root } from '../scripts/lib/platform.mjs';
 import { elapsed, startProgress } from '../scripts/lib/progress.mjs';
 import { runGroup } from './lib/group.mjs';
-import { benches, buildPackage, buildRustClient, installPeers } from './lib/peers.mjs';
+import { benches, buildPackage, buildRustClient, buildWeb, installPeers } from './lib/peers.mjs';
 import { groups } from './rows.mjs';
 
 const { values, positionals } = parseArgs({
@@ -51,6 +51,8 @@ await installPeers();
 const needsRust = plan.some(({ rows }) => rows.some((row) => row.theirs === 'rust'));
 const rustProgram = needsRust ? buildRustClient() : undefined;
 await rustProgram?.catch(() => {}); // its rows say so
+
+if (plan.some(({ group }) => group.pages)) await buildWeb();
 
 const settings = {
   rounds: values.quick ? 3 : 5,

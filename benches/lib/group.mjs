@@ -24,6 +24,7 @@ export async function runGroup(group, rows, { rounds, scale, rustClient, say }) 
     const wanted = new Set(rows.flatMap((row) => [row.ours, row.theirs]));
     const crew = {};
     const servers = {};
+    let browsers;
     for (const name of Object.keys(group.workers).filter((each) => wanted.has(each))) {
       const worker = group.workers[name];
       say(`opening ${worker.title}`);
@@ -36,7 +37,12 @@ export async function runGroup(group, rows, { rounds, scale, rustClient, say }) 
           stops.unshift(servers[worker.server].stop);
         }
         const at = { directory, address: servers[worker.server]?.address };
-        crew[name] = await hire(worker, at, rustClient);
+        if (worker.page !== undefined && browsers === undefined) {
+          const { startBrowsers } = await import('./browser.mjs');
+          browsers = await startBrowsers();
+          stops.unshift(browsers.stop);
+        }
+        crew[name] = await hire(worker, at, { rustClient, browsers });
         stops.unshift(crew[name].stop);
       } catch (error) {
         crew[name] = { missing: error.message };
@@ -56,7 +62,8 @@ export async function runGroup(group, rows, { rounds, scale, rustClient, say }) 
   }
 }
 
-async function hire(worker, at, rustClient) {
+async function hire(worker, at, { rustClient, browsers }) {
+  if (worker.page !== undefined) return browsers.page(worker.page, at.address);
   if (worker.file === 'rust') return startWorker(await rustClient(), [at.address]);
   const settings = JSON.stringify({ keys: worker.keys, ...worker.settings(at) });
   return startWorker(process.execPath, [workerFile, worker.file, settings], { cwd: benches });
@@ -112,7 +119,8 @@ function settleFact(row, facts) {
   const value = facts[row.fact ?? row.metric];
   const ours = { title: 'NoriKV', value, rounds: [] };
   if (value === undefined) ours.missing = facts.missing;
-  return settleRow(row, ours, { title: row.theirs, value: row.limit, rounds: [] });
+  const limit = row.limit ?? facts[row.theirs];
+  return settleRow(row, ours, { title: row.theirs, value: limit, rounds: [] });
 }
 
 function settleRow({ work, metric, better, budget }, ours, theirs) {

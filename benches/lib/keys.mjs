@@ -20,10 +20,11 @@ export function randomNumbers(seed) {
   };
 }
 
-/** Values that do not compress. */
+/** Values that do not compress; as the bytes of Node where there are such. */
 export function makeValues(count = 64) {
   const next = randomNumbers(0);
+  const bytes = globalThis.Buffer ?? Uint8Array;
   return Array.from({ length: count }, () =>
-    Buffer.from(Uint8Array.from({ length: VALUE_BYTES }, () => next() & 0xff)),
+    bytes.from(Uint8Array.from({ length: VALUE_BYTES }, () => next() & 0xff)),
   );
 }

@@ -1,9 +1,7 @@
 // The loops that everyone is measured with.
 import { fanOut, lag } from './coordination.mjs';
 import { makeKeys, makeValues, randomNumbers } from './keys.mjs';
-
-/** One caller alone looks at the clock after so many calls: some calls take no longer than the look. */
-const LOOK_EVERY = 16;
+import { drive } from './lanes.mjs';
 
 const values = makeValues();
 let keys = [];
@@ -30,52 +28,21 @@ export async function measure(store, { op, flight = 1, ms, keys: keyCount = 1, t
   if (works[op] !== undefined) return works[op](store, { ms });
   if (keys.length !== keyCount) keys = makeKeys(keyCount);
   const call = calls[op];
-  const times = [];
   const cpu = process.cpuUsage();
-  const start = performance.now();
-  const end = start + ms;
-  const lane = timed ? timedLane : plainLane;
-  const lanes = await Promise.all(
-    Array.from({ length: flight }, (_, at) =>
-      lane({
-        store,
-        call,
-        next: randomNumbers(at),
-        end,
-        times,
-        lookEvery: flight > 1 ? 1 : LOOK_EVERY,
-      }),
-    ),
-  );
-  const done = lanes.reduce((sum, count) => sum + count, 0);
-  const seconds = (performance.now() - start) / 1000;
+  const { done, seconds, times } = await drive({
+    call: (n) => call(store, n),
+    flight,
+    ms,
+    timed,
+    rest: store.rest?.bind(store),
+    randomNumbers,
+  });
   const { user, system } = process.cpuUsage(cpu);
-  times.sort((a, b) => a - b);
   return {
     perSecond: done / seconds,
     cpuUs: (user + system) / done,
     p50Us: timed ? times[times.length >> 1] * 1000 : undefined,
   };
-}
-
-async function plainLane({ store, call, next, end, lookEvery }) {
-  let done = 0;
-  do {
-    for (let left = lookEvery; left > 0; left--) await call(store, next());
-    done += lookEvery;
-  } while (performance.now() < end);
-  return done;
-}
-
-async function timedLane({ store, call, next, end, times }) {
-  let done = 0;
-  for (let now = performance.now(); now < end; done++) {
-    await call(store, next());
-    times.push(performance.now() - now);
-    await store.rest?.();
-    now = performance.now();
-  }
-  return done;
 }
 
 /** Fills a store through its own fastest way: `store.load(pairs)` takes a thousand at a time. */

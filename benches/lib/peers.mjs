@@ -47,6 +47,14 @@ export async function buildPackage() {
   if (code !== 0) throw new Error(`npm run build failed:\n${output}`);
 }
 
+/** Builds what runs in a browser if it was not. A failure is a word in its rows. */
+export async function buildWeb() {
+  if (existsSync(path.join(root, 'dist', 'web', 'norikv.js'))) return;
+  await step('npm run build:web', (onLine) =>
+    runNpm(['run', 'build:web', '--', '--any-size'], { onLine }),
+  );
+}
+
 async function step(label, work) {
   const progress = startProgress(label);
   const result = await work(progress.line);

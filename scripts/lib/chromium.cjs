@@ -29,13 +29,22 @@ function chromiumPath() {
   return NAMES.flatMap((name) => folders.map((folder) => path.join(folder, name))).find(existsSync);
 }
 
-/** Starts it; `args` are further flags. Answers playwright's browser, which the caller closes. */
-async function launchChromium({ args = [] } = {}) {
+function settings(args) {
   const executablePath = chromiumPath();
   if (executablePath === undefined) {
     throw new Error('no Chromium: install one (Debian: chromium), or set CHROMIUM_PATH to it');
   }
-  return chromium.launch({ executablePath, args: [...FLAGS, ...args] });
+  return { executablePath, args: [...FLAGS, ...args] };
 }
 
-module.exports = { chromiumPath, launchChromium };
+/** Starts it; `args` are further flags. Answers playwright's browser, which the caller closes. */
+async function launchChromium({ args = [] } = {}) {
+  return chromium.launch(settings(args));
+}
+
+/** Starts one that keeps in a folder what it loaded, as a user's does. Answers playwright's context. */
+async function launchProfile(folder, { args = [] } = {}) {
+  return chromium.launchPersistentContext(folder, settings(args));
+}
+
+module.exports = { chromiumPath, launchChromium, launchProfile };

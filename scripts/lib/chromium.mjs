@@ -1,2 +1,2 @@
 // The same for ES modules; it is CommonJS because jest's tests take it, too.
-export { chromiumPath, launchChromium } from './chromium.cjs';
+export { chromiumPath, launchChromium, launchProfile } from './chromium.cjs';
