@@ -1,10 +1,12 @@
 // Runs the programs of examples/. An example is a folder with index.mjs, index.cjs or index.ts,
-// or a single such file; it imports '@norikv/client', ends by itself and exits with 0.
+// or a single such file; it imports '@norikv/client', ends by itself and exits with 0. A folder with index.html is a page:
+// Vite serves it here, and with --all its own test in __test__/examples runs it instead.
 //   npm run example <name>     one, here, with its output on the terminal
 //   npm run example -- --all   each in an empty folder with a time limit, then the counts
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { countsLine } from './lib/counts.mjs';
+import { run } from './lib/exec.mjs';
 import { root } from './lib/platform.mjs';
 import {
   compileFolder,
@@ -24,6 +26,8 @@ function examples() {
   if (!existsSync(home)) return [];
   return readdirSync(home, { withFileTypes: true }).flatMap((entry) => {
     if (entry.isDirectory()) {
+      const page = existsSync(path.join(home, entry.name, 'index.html'));
+      if (page) return [{ name: entry.name, page }];
       const main = extensions
         .map((extension) => path.join(entry.name, `index${extension}`))
         .find((file) => existsSync(path.join(home, file)));
@@ -54,7 +58,7 @@ async function runExample({ main }, { cwd, ...options }) {
 
 async function runAll() {
   const counts = { passed: 0, failed: 0 };
-  for (const example of examples()) {
+  for (const example of examples().filter(({ page }) => !page)) {
     const started = Date.now();
     const { code, output, timedOut } = await runExample(example, { limitMs });
     const time = `${((Date.now() - started) / 1000).toFixed(1)} s`;
@@ -80,6 +84,10 @@ if (name === '--all') {
     const names = examples().map((each) => each.name);
     console.error(`npm run example <name>, where the name is one of: ${names.join(', ')}`);
     process.exitCode = 2;
+  } else if (example.page) {
+    const vite = path.join(root, 'node_modules', 'vite', 'bin', 'vite.js');
+    const { code } = await run(process.execPath, [vite, path.join(home, name)], { inherit: true });
+    process.exitCode = code;
   } else {
     const { code, output } = await runExample(example, { cwd: process.cwd(), inherit: true });
     process.stdout.write(output);

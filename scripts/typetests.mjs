@@ -1,4 +1,4 @@
-// Compiles the declarations and everything in __test__/ with the compiler's strictest settings.
+// Compiles the declarations, everything in __test__/ and the example for browsers with the compiler's strictest settings.
 // Each file of __test__ is a test; a `// @ts-expect-error` in it is one more, and the compiler
 // reports the line that should be refused and is not.
 import path from 'node:path';
@@ -9,7 +9,7 @@ import { root } from './lib/platform.mjs';
 
 /** A folder's files, and what the compiler says of them: those for a browser have a configuration of their own. */
 function compile(...folder) {
-  const config = path.join(root, '__test__', ...folder, 'tsconfig.json');
+  const config = path.join(root, ...folder, 'tsconfig.json');
   const { config: json } = ts.readConfigFile(config, ts.sys.readFile);
   const { fileNames, options, errors } = ts.parseJsonConfigFileContent(
     json,
@@ -20,7 +20,12 @@ function compile(...folder) {
   return { fileNames, diagnostics: [...errors, ...ts.getPreEmitDiagnostics(program)] };
 }
 
-const compiled = [compile(), compile('web')];
+const compiled = [
+  compile('__test__'),
+  compile('__test__', 'web'),
+  compile('__test__', 'examples'),
+  compile('examples', 'browser-notes'),
+];
 const fileNames = compiled.flatMap((each) => each.fileNames);
 const diagnostics = compiled.flatMap((each) => each.diagnostics);
 const host = ts.createCompilerHost({});

@@ -63,12 +63,19 @@ export interface Served {
   kill(signal: NodeJS.Signals): void;
 }
 
-/** Starts `norikv serve` and waits for the line that says where. `prefix` is what it is started through. */
+/** How a server is started: where it listens, what it is started through, and further flags. */
+interface ServeOptions {
+  readonly listen?: string;
+  readonly prefix?: readonly string[];
+  readonly flags?: readonly string[];
+}
+
+/** Starts `norikv serve` and waits for the line that says where. */
 export async function serve(
   store: string,
-  { listen = '127.0.0.1:0', prefix = [] }: { listen?: string; prefix?: readonly string[] } = {},
+  { listen = '127.0.0.1:0', prefix = [], flags = [] }: ServeOptions = {},
 ): Promise<Served> {
-  const args = [process.execPath, command, 'serve', '--listen', listen, '--store', store];
+  const args = [process.execPath, command, 'serve', '--listen', listen, '--store', store, ...flags];
   const [program, ...rest] = [...prefix, ...args] as [string, ...string[]];
   const child = start(program, rest);
   const ended = endOf(child);

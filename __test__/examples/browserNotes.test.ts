@@ -1,0 +1,244 @@
+// examples/browser-notes as its users have it: tabs of one browser, served by Vite, with a server that may be away.
+import { execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { copyFileSync, mkdirSync } from 'node:fs';
+import path from 'node:path';
+import readline from 'node:readline';
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  jest,
+  test,
+} from '@jest/globals';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { launchChromium } from '../../scripts/lib/chromium.cjs';
+import type { Served } from '../faults/children';
+import { root, serve, temporary } from '../faults/children';
+
+jest.setTimeout(60_000);
+
+/** Which part of the pixels may differ: other machines draw curves otherwise. A note's coloured edge is 0.3 %. */
+const TOLERANCE = 0.001;
+const REFERENCE = path.join(__dirname, 'browserNotes.png');
+const RESULTS = path.join(root, 'target', 'test-logs');
+
+type State = 'saved' | 'saving' | 'waiting' | 'conflict';
+/** A note as a page shows it: its text and its state. */
+type Shown = readonly [text: string, state: State];
+
+let vite: ChildProcess;
+let origin: string;
+let browser: Browser;
+let context: BrowserContext;
+let store: string;
+let server: Served;
+
+beforeAll(async () => {
+  browser = await launchChromium();
+  const program = path.join(root, 'node_modules', 'vite', 'bin', 'vite.js');
+  const example = path.join(root, 'examples', 'browser-notes');
+  vite = spawn(process.execPath, [program, example, '--host', '127.0.0.1', '--port', '0'], {
+    env: { ...process.env, NO_COLOR: '1' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  origin = await new Promise<string>((resolve, reject) => {
+    readline.createInterface({ input: vite.stdout! }).on('line', (line) => {
+      const [found] = /http:\/\/127\.0\.0\.1:\d+/.exec(line) ?? [];
+      if (found !== undefined) resolve(found);
+    });
+    vite.once('close', (code) => {
+      reject(new Error(`vite ended with ${code ?? 'a signal'}`));
+    });
+  });
+});
+
+afterAll(async () => {
+  await browser.close();
+  const ended = new Promise((resolve) => vite.once('close', resolve));
+  vite.kill();
+  await ended;
+});
+
+const start = (listen?: string) =>
+  serve(store, { flags: ['--cors-origin', origin], ...(listen === undefined ? {} : { listen }) });
+
+async function stop(): Promise<void> {
+  server.kill('SIGKILL');
+  await server.ended;
+}
+
+beforeEach(async () => {
+  store = `file:${temporary()}`;
+  server = await start();
+  context = await browser.newContext({ viewport: { width: 640, height: 560 } });
+});
+
+afterEach(async () => {
+  await context.close();
+  await stop();
+});
+
+/** A tab with the example, once it has read the notes. */
+async function open(): Promise<Page> {
+  const page = await context.newPage();
+  await page.goto(`${origin}/?server=${server.address}`);
+  await connection(page, 'connected');
+  return page;
+}
+
+/** Waits until an expression in the page has a value; what it was instead is said in the error. */
+async function until(page: Page, expression: string, wanted: unknown): Promise<void> {
+  const text = `JSON.stringify(${expression})`;
+  try {
+    await page.waitForFunction(`${text} === ${JSON.stringify(JSON.stringify(wanted))}`, undefined, {
+      timeout: 15_000,
+    });
+  } catch {
+    expect(JSON.parse(await page.evaluate<string>(text))).toEqual(wanted);
+  }
+}
+
+/** Waits until a page shows these notes, from the top. */
+function notes(page: Page, ...wanted: Shown[]): Promise<void> {
+  const each = '[note.querySelector("textarea").value, note.dataset.state]';
+  return until(page, `[...document.querySelectorAll("article")].map((note) => ${each})`, wanted);
+}
+
+function connection(page: Page, wanted: 'connected' | 'not connected'): Promise<void> {
+  return until(page, 'document.querySelector("#connection").value', wanted);
+}
+
+async function add(page: Page, text: string): Promise<void> {
+  await page.click('#add');
+  await page.locator('textarea').first().fill(text);
+}
+
+const edit = (page: Page, text: string) => page.locator('textarea').first().fill(text);
+const click = (page: Page, name: string) =>
+  page.getByRole('button', { name, exact: true }).first().click();
+
+/** Cuts a tab off, as a network that is gone does; answers what ends that. */
+async function cutOff(page: Page): Promise<() => Promise<void>> {
+  const inspector = await context.newCDPSession(page);
+  const emulate = async (offline: boolean) => {
+    const conditions = { offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1 };
+    await inspector.send('Network.emulateNetworkConditions', conditions);
+  };
+  await inspector.send('Network.enable');
+  await emulate(true);
+  return () => emulate(false);
+}
+
+describe('browser-notes', () => {
+  test('what one tab writes, changes and deletes is in the other without a reload', async () => {
+    const [one, other] = [await open(), await open()];
+    await add(one, 'bread');
+    await notes(other, ['bread', 'saved']);
+    await add(other, 'milk');
+    await notes(one, ['milk', 'saved'], ['bread', 'saved']);
+    await edit(one, 'milk and honey');
+    await notes(other, ['milk and honey', 'saved'], ['bread', 'saved']);
+    await click(other, 'Delete');
+    await notes(one, ['bread', 'saved']);
+    await notes(other, ['bread', 'saved']);
+
+    const late = await open();
+    await notes(late, ['bread', 'saved']);
+  });
+
+  test('of two edits of one note none is lost: the later one is a conflict, which its user settles', async () => {
+    const [one, other] = [await open(), await open()];
+    await add(one, 'bread');
+    await notes(other, ['bread', 'saved']);
+
+    let mend = await cutOff(other);
+    await edit(other, 'rye bread');
+    await notes(other, ['rye bread', 'waiting']);
+    await edit(one, 'white bread');
+    await notes(one, ['white bread', 'saved']);
+    await mend();
+    await notes(other, ['rye bread', 'conflict']);
+    await until(
+      other,
+      'document.querySelector(".state").value',
+      'Changed elsewhere to “white bread”',
+    );
+    await notes(one, ['white bread', 'saved']);
+    await click(other, 'Keep mine');
+    await notes(other, ['rye bread', 'saved']);
+    await notes(one, ['rye bread', 'saved']);
+
+    mend = await cutOff(other);
+    await click(other, 'Delete');
+    await notes(other, ['rye bread', 'waiting']);
+    await edit(one, 'no bread');
+    await notes(one, ['no bread', 'saved']);
+    await mend();
+    await notes(other, ['rye bread', 'conflict']);
+    await click(other, 'Take theirs');
+    await notes(other, ['no bread', 'saved']);
+    await notes(one, ['no bread', 'saved']);
+  });
+
+  test('a server that is killed and comes back: tabs say so, and what was written meanwhile is saved', async () => {
+    const [one, other] = [await open(), await open()];
+    await add(one, 'before');
+    await notes(other, ['before', 'saved']);
+
+    await stop();
+    await connection(one, 'not connected');
+    await connection(other, 'not connected');
+    await add(one, 'meanwhile');
+    await notes(one, ['meanwhile', 'waiting'], ['before', 'saved']);
+    await notes(other, ['before', 'saved']);
+
+    server = await start(server.address);
+    await notes(one, ['meanwhile', 'saved'], ['before', 'saved']);
+    await notes(other, ['meanwhile', 'saved'], ['before', 'saved']);
+    await connection(one, 'connected');
+    await connection(other, 'connected');
+  });
+
+  test('a page that is opened while no server runs has the notes once one does', async () => {
+    const first = await open();
+    await add(first, 'bread');
+    await notes(first, ['bread', 'saved']);
+    await stop();
+    const page = await context.newPage();
+    await page.goto(`${origin}/?server=${server.address}`);
+    await connection(page, 'not connected');
+    server = await start(server.address);
+    await notes(page, ['bread', 'saved']);
+    await connection(page, 'connected');
+  });
+
+  test('it looks as it did', async () => {
+    const [page, other] = [await open(), await open()];
+    await add(page, 'bread');
+    await add(page, 'milk');
+    await notes(other, ['milk', 'saved'], ['bread', 'saved']);
+    const mend = await cutOff(page);
+    await edit(page, 'goat milk');
+    await edit(other, 'oat milk');
+    await notes(other, ['oat milk', 'saved'], ['bread', 'saved']);
+    await mend();
+    await notes(page, ['goat milk', 'conflict'], ['bread', 'saved']);
+    await connection(page, 'connected');
+
+    // Machines have different fonts: what is compared is everything but the text.
+    const content = '* { color: transparent !important; caret-color: transparent !important; }';
+    await page.addStyleTag({ content });
+    mkdirSync(RESULTS, { recursive: true });
+    const result = (name: string) => path.join(RESULTS, `browserNotes.${name}.png`);
+    await page.screenshot({ path: result('actual'), animations: 'disabled' });
+    if (process.env.NORIKV_UPDATE_SCREENSHOTS === '1') copyFileSync(result('actual'), REFERENCE);
+    const script = path.join(root, 'scripts', 'lib', 'compare-images.mjs');
+    const args = [script, REFERENCE, result('actual'), result('difference')];
+    const differs = Number(execFileSync(process.execPath, args, { encoding: 'utf8' }));
+    expect(differs).toBeLessThanOrEqual(TOLERANCE);
+  });
+});
