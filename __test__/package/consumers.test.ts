@@ -1,24 +1,8 @@
 // The packed tarballs, installed into empty projects without a network, work as a user imports them.
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-
-const root = path.resolve(__dirname, '../..');
-const work = mkdtempSync(path.join(os.tmpdir(), 'norikv-package-'));
-const packed = path.join(work, 'packed');
-const slow = 120_000;
-
-// npm hands its settings on in the environment; a user's npm would not have ours.
-const environment = Object.fromEntries(
-  Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_OPTIONS$)/i.test(name)),
-);
-
-function run(cwd: string, command: string, ...args: string[]): string {
-  const windows = process.platform === 'win32';
-  return execFileSync(command, args, { cwd, env: environment, encoding: 'utf8', shell: windows });
-}
+import { describe, expect, test } from '@jest/globals';
+import { makeProject, packed, root, run, slow, work } from './project';
 
 const typescript = `
 async function main(): Promise<void> {
@@ -39,34 +23,6 @@ main().catch((error: unknown) => {
 const names = '{ KeyNotFoundError, NoriKVClient, bytesToString }';
 const importing = `import ${names} from '@norikv/client';`;
 const javascript = typescript.replaceAll(/: (unknown|Promise<void>)/g, '');
-
-interface Project {
-  readonly name: string;
-  readonly type: 'commonjs' | 'module';
-  readonly files: Readonly<Record<string, string>>;
-}
-
-/** An empty project with the two tarballs installed, from an empty cache and without a network. */
-function makeProject({ name, type, files }: Project): string {
-  const folder = path.join(work, name);
-  mkdirSync(folder);
-  writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ name, type, private: true }));
-  for (const [file, text] of Object.entries(files)) writeFileSync(path.join(folder, file), text);
-  const tarballs = readdirSync(packed).map((file) => path.join(packed, file));
-  const cache = path.join(folder, '.cache');
-  run(
-    folder,
-    'npm',
-    'install',
-    '--offline',
-    '--no-audit',
-    '--no-fund',
-    '--cache',
-    cache,
-    ...tarballs,
-  );
-  return folder;
-}
 
 function compile(folder: string, options: Readonly<Record<string, unknown>>): void {
   const tsconfig = {
@@ -89,14 +45,6 @@ function compile(folder: string, options: Readonly<Record<string, unknown>>): vo
     throw new Error((error as { stdout: string }).stdout, { cause: error });
   }
 }
-
-beforeAll(() => {
-  run(root, process.execPath, path.join(root, 'scripts', 'pack.mjs'), '--out', packed);
-}, slow);
-
-afterAll(() => {
-  rmSync(work, { recursive: true, force: true });
-});
 
 test('the client asks for a package of its own version for every platform', () => {
   const folder = path.join(work, 'manifest');
