@@ -13,7 +13,7 @@ import { build } from 'esbuild';
 import { must } from './lib/exec.mjs';
 import { root } from './lib/platform.mjs';
 import { asText } from './lib/text.mjs';
-import { TARGET, wasmBindgen, wasmBuild } from './lib/wasm.mjs';
+import { TARGET, targetDirectory, wasmBindgen, wasmBuild } from './lib/wasm.mjs';
 
 /** What a browser downloads for the client at most, compressed. */
 const MOST_BYTES = 60 * 1024;
@@ -33,15 +33,15 @@ const { values } = parseArgs({ options: { 'any-size': { type: 'boolean', default
 const require = createRequire(import.meta.url);
 const glue = path.join(root, 'src', 'web');
 const out = path.join(root, 'dist', 'web');
-const targetDirectory = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target', 'web');
+const built = path.join(targetDirectory, 'web');
 
 /** The core as wasm, and src/web/, which speaks to it. Answers the wasm file. */
 async function buildCore() {
   const { args, env, note } = await wasmBuild();
   console.log(note);
-  const flags = ['build', '--profile', 'web', '-p', 'norikv-web', '--target-dir', targetDirectory];
+  const flags = ['build', '--profile', 'web', '-p', 'norikv-web', '--target-dir', built];
   await must('cargo', [...flags, '--locked', ...args], { env });
-  const library = path.join(targetDirectory, TARGET, 'web', 'norikv_web.wasm');
+  const library = path.join(built, TARGET, 'web', 'norikv_web.wasm');
 
   const bindgen = await wasmBindgen((line) => console.log(line));
   rmSync(glue, { recursive: true, force: true });

@@ -43,6 +43,9 @@ function packClient(out) {
   manifest.optionalDependencies = Object.fromEntries(
     platforms.map((name) => [`${manifest.name}-${name}`, manifest.version]),
   );
+  if (!existsSync(path.join(root, 'dist', 'web', 'inline.js'))) {
+    throw new Error('the build for browsers is not there: npm run build:web');
+  }
   const files = [...manifest.files, 'README.md'].map((name) => [path.join(root, name), name]);
   return pack(manifest, files, out);
 }

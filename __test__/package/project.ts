@@ -17,7 +17,15 @@ const environment = Object.fromEntries(
 
 export function run(cwd: string, command: string, ...args: string[]): string {
   const windows = process.platform === 'win32';
-  return execFileSync(command, args, { cwd, env: environment, encoding: 'utf8', shell: windows });
+  // What does not end fails here: nothing else can end it.
+  const timeout = slow / 2;
+  return execFileSync(command, args, {
+    cwd,
+    env: environment,
+    encoding: 'utf8',
+    shell: windows,
+    timeout,
+  });
 }
 
 export interface Project {

@@ -175,10 +175,7 @@ describe('files served as they are', () => {
 describe('@norikv/client/web where there is no page', () => {
   const main = (load: string): string => `
     ${load}
-    use(norikv, process.argv[2]).then(console.log, (error) => {
-      console.error(error);
-      process.exitCode = 1;
-    });
+    use(norikv, (globalThis.Deno?.args ?? process.argv).at(-1)).then(console.log);
   `;
 
   test.each([
@@ -219,7 +216,6 @@ describe('@norikv/client/web where there is no page', () => {
     (specifier) => {
       const load = `
         import * as norikv from '${specifier}';
-        import process from 'node:process';
         import { use } from './use.js';
       `;
       const folder = makeProject({

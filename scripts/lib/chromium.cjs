@@ -4,7 +4,6 @@
 // none of its own.
 const { existsSync } = require('node:fs');
 const path = require('node:path');
-const { chromium } = require('playwright-core');
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 
@@ -29,6 +28,9 @@ function chromiumPath() {
   return NAMES.flatMap((name) => folders.map((folder) => path.join(folder, name))).find(existsSync);
 }
 
+/** Loaded only now: `npm test` looks for a Chromium before npm's dependencies are there. */
+const driver = () => require('playwright-core').chromium;
+
 function settings(args) {
   const executablePath = chromiumPath();
   if (executablePath === undefined) {
@@ -39,12 +41,12 @@ function settings(args) {
 
 /** Starts it; `args` are further flags. Answers playwright's browser, which the caller closes. */
 async function launchChromium({ args = [] } = {}) {
-  return chromium.launch(settings(args));
+  return driver().launch(settings(args));
 }
 
 /** Starts one that keeps in a folder what it loaded, as a user's does. Answers playwright's context. */
 async function launchProfile(folder, { args = [] } = {}) {
-  return chromium.launchPersistentContext(folder, settings(args));
+  return driver().launchPersistentContext(folder, settings(args));
 }
 
 module.exports = { chromiumPath, launchChromium, launchProfile };

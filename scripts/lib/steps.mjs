@@ -2,26 +2,36 @@
 // steps it `needs`, and a `plan`: programs to run one after the other, or why it is skipped.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { chromiumPath } from './chromium.mjs';
 import { countCargoTest, countCheck, countJest, countNextest, countOwn } from './counts.mjs';
 import { depsAreFresh } from './deps.mjs';
 import { npmCommand, run } from './exec.mjs';
 import { root } from './platform.mjs';
+import { canBuildForWeb } from './wasm.mjs';
 
 export const logs = path.join(root, 'target', 'test-logs');
 
-const wasmTarget = 'wasm32-unknown-unknown';
 const tool = (file, ...args) => [process.execPath, path.join(root, 'node_modules', file), ...args];
 const script = (name, ...args) => [process.execPath, path.join(root, 'scripts', name), ...args];
 
 const dependencies = () => (depsAreFresh() ? [] : [[...npmCommand(), 'ci']]);
 
-/** etcd, which our stores are held against. Where it cannot be installed, the test that needs it says so. */
-async function etcd() {
-  if ((await run('etcd', ['--version'])).code === 0) return [];
+/** Installs a Debian package, where that can be done; who needs it says so if it is not there. */
+async function install(name) {
   if ((await run('apt-get', ['--version'])).code !== 0) return [];
   const sudo = process.getuid?.() === 0 ? '' : 'sudo -n ';
-  const install = `${sudo}apt-get update; ${sudo}env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends etcd-server || true`;
-  return [['sh', '-c', install]];
+  const get = `${sudo}apt-get update; ${sudo}env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${name} || true`;
+  return [['sh', '-c', get]];
+}
+
+/** etcd, which our stores are held against. */
+async function etcd() {
+  return (await run('etcd', ['--version'])).code === 0 ? [] : install('etcd-server');
+}
+
+/** The browser of the tests. */
+async function chromium() {
+  return chromiumPath() === undefined ? install('chromium') : [];
 }
 
 async function nextest() {
@@ -31,14 +41,10 @@ async function nextest() {
   return [...(await etcd()), ...runner, tests];
 }
 
-async function wasm() {
-  const { output } = await run('rustc', ['--print', 'target-libdir', '--target', wasmTarget]);
-  if (!existsSync(output.trim())) {
-    return `the target ${wasmTarget} is not installed (rustup target add ${wasmTarget})`;
-  }
-  const crates = ['norikv-core', 'norikv-bridge', 'norikv-client'].flatMap((name) => ['-p', name]);
-  // A browser has no sockets: the client goes without its own transport there.
-  return [['cargo', 'check', ...crates, '--no-default-features', '--target', wasmTarget]];
+/** A plan for the browsers' build, or why this machine cannot have it. */
+async function forWeb(plan) {
+  if (await canBuildForWeb()) return plan;
+  return 'Rust cannot build for browsers here (rustup component add rust-src; on Debian: apt-get update)';
 }
 
 function jest(name, ...args) {
@@ -48,6 +54,8 @@ function jest(name, ...args) {
     count: countJest(file),
   };
 }
+
+const packed = jest('package', '--testPathPatterns', '/__test__/package/');
 
 export const steps = [
   { name: 'deps', title: 'npm dependencies', limit: 5, plan: dependencies },
@@ -73,7 +81,12 @@ export const steps = [
     plan: () => [['cargo', 'test', '--doc', '--workspace']],
     count: countCargoTest,
   },
-  { name: 'wasm', title: `core, bridge and client for ${wasmTarget}`, limit: 10, plan: wasm },
+  {
+    name: 'wasm',
+    title: 'clippy for browsers',
+    limit: 10,
+    plan: () => forWeb([script('lint-web.mjs')]),
+  },
   {
     name: 'build',
     title: 'build',
@@ -81,6 +94,14 @@ export const steps = [
     needs: ['deps'],
     plan: () => [script('build-addon.mjs'), script('build-ts.mjs')],
   },
+  {
+    name: 'build-web',
+    title: 'build for browsers',
+    limit: 20,
+    needs: ['deps'],
+    plan: () => forWeb([script('build-web.mjs')]),
+  },
+  { name: 'chromium', title: 'Chromium', limit: 5, plan: chromium },
   {
     name: 'types',
     title: 'type tests',
@@ -130,7 +151,8 @@ export const steps = [
     name: 'package',
     title: 'packed tarball',
     limit: 5,
-    needs: ['build'],
-    ...jest('package', '--testPathPatterns', '/__test__/package/'),
+    needs: ['build', 'build-web'],
+    plan: () => forWeb(packed.plan()),
+    count: packed.count,
   },
 ].map((step) => ({ needs: [], count: countCheck, ...step }));

@@ -9,7 +9,7 @@ import { root } from './platform.mjs';
 
 export const TARGET = 'wasm32-unknown-unknown';
 
-const targetDirectory = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
+export const targetDirectory = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
 /** What is fetched for the build, and kept. */
 const tools = path.join(targetDirectory, 'web-tools');
 
@@ -35,10 +35,12 @@ function toolchain() {
   };
 }
 
-/** Whether the build would fetch nothing. */
-export function canBuildAtOnce() {
+/** Whether this machine can build for browsers, if need be after fetching what it needs. */
+export async function canBuildForWeb() {
   const { hasSource, hasTarget } = toolchain();
-  return hasSource || hasTarget || existsSync(path.join(tools, 'debian'));
+  if (hasSource || hasTarget || existsSync(path.join(tools, 'debian'))) return true;
+  const { code, output } = await run('apt-cache', ['show', 'rust-web-src']);
+  return code === 0 && output.includes('Package: rust-web-src');
 }
 
 /** Answers the arguments and the environment that `cargo build` takes for the target, and what to say of them. */
@@ -72,7 +74,7 @@ export async function wasmBuild() {
 
 /** Debian's compiler, the libraries it needs, and the source of std. Their names carry versions. */
 async function packages() {
-  const found = new Set(['rustc-web', 'rust-web-src']);
+  const found = new Set(['rustc-web', 'rust-web-src', 'rust-web-clippy']);
   for (const name of found) {
     const { output } = await run('apt-cache', ['depends', '--important', name]);
     for (const [, needed] of output.matchAll(
@@ -105,6 +107,17 @@ async function debian() {
   rmSync(files, { recursive: true });
   renameSync(draft, unpacked);
   return unpacked;
+}
+
+/** Cargo's clippy with what it takes for the target; undefined if the compiler has none. */
+export async function wasmClippy() {
+  const { args, env } = await wasmBuild();
+  if (env.RUSTC === undefined) {
+    const { code } = await run('cargo', ['clippy', '--version']);
+    return code === 0 ? { command: 'cargo', args, env } : undefined;
+  }
+  const command = path.join(path.dirname(env.RUSTC), 'cargo-clippy');
+  return existsSync(command) ? { command, args, env } : undefined;
 }
 
 /** wasm-bindgen's program, of the very version of the library. Answers where it is. */
