@@ -56,7 +56,7 @@ let store: Served | undefined;
 beforeAll(async () => {
   await new Promise<void>((resolve) => files.listen(0, '127.0.0.1', resolve));
   origin = `http://127.0.0.1:${(files.address() as AddressInfo).port}`;
-  store = await serve('memory:', { more: ['--cors-origin', origin] });
+  store = await serve('memory:', { flags: ['--cors-origin', origin] });
   if (chromiumPath() !== undefined) browser = await launchChromium();
 });
 
@@ -106,7 +106,7 @@ export async function outputOfVite(project: string): Promise<string> {
   const closed = once(child, 'close');
   try {
     const [page] = (await once(readline.createInterface(child.stdout), 'line')) as [string];
-    const server = await serve('memory:', { more: ['--cors-origin', new URL(page).origin] });
+    const server = await serve('memory:', { flags: ['--cors-origin', new URL(page).origin] });
     const output = await outputOf(page, server.address);
     server.kill('SIGTERM');
     await server.ended;

@@ -1,6 +1,5 @@
 // What `npm test` runs, in order. A step has a name, a title, a limit in minutes, the names of the
 // steps it `needs`, and a `plan`: programs to run one after the other, or why it is skipped.
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { chromiumPath } from './chromium.mjs';
 import { countCargoTest, countCheck, countJest, countNextest, countOwn } from './counts.mjs';
