@@ -121,12 +121,42 @@ describe('TypeScript', () => {
   ] as const)(
     '$name',
     ({ name, type, options }) => {
-      const server =
-        "import type * as server from '@norikv/client/server';\nexport type { server };\n";
-      const files = { 'index.ts': importing + server + typescript };
+      const others = ['server', 'web'].map(
+        (entry) =>
+          `import type * as ${entry} from '@norikv/client/${entry}';\nexport type { ${entry} };\n`,
+      );
+      const files = { 'index.ts': importing + others.join('') + typescript };
       const folder = makeProject({ name: name.replaceAll(' ', '-'), type, files });
       compile(folder, options);
       expect(run(folder, process.execPath, path.join('out', 'index.js'))).toBe('works 1.2\n');
+    },
+    slow,
+  );
+
+  test(
+    'a page’s program, which knows nothing of Node',
+    () => {
+      const checks = `
+        import { NoriKVClient } from '@norikv/client';
+        import type * as server from '@norikv/client/server';
+        import * as web from '@norikv/client/web';
+        import * as file from '@norikv/client/web-file';
+
+        const same: (typeof NoriKVClient)[] = [web.NoriKVClient, file.NoriKVClient];
+        export async function main(signal: AbortSignal): Promise<void> {
+          await using client = await NoriKVClient.open(location.host, { signal });
+          await client.put('a', new TextEncoder().encode(String(same.length)));
+        }
+        export type { server };
+      `;
+      const folder = makeProject({ name: 'page', type: 'module', files: { 'index.ts': checks } });
+      compile(folder, {
+        module: 'esnext',
+        moduleResolution: 'bundler',
+        customConditions: ['browser'],
+        lib: ['es2023', 'esnext.disposable', 'dom'],
+        types: [],
+      });
     },
     slow,
   );

@@ -149,7 +149,7 @@ export const steps = [
   {
     name: 'package',
     title: 'packed tarball',
-    limit: 5,
+    limit: 10,
     needs: ['build', 'build-web'],
     plan: () => forWeb(packed.plan()),
     count: packed.count,
