@@ -93,10 +93,17 @@ async function runBlock({ code, file, folder, rest }) {
 
 const named = process.argv.slice(2);
 const all = (named.length > 0 ? named : documents()).flatMap(blocks);
-const runnable = all.filter(({ rest }) => !rest.startsWith('no-run'));
+const webIsBuilt = existsSync(path.join(root, 'dist', 'web', 'inline.js'));
+/** Why a block is not run, if it is not. */
+function whyNot({ rest, code }) {
+  if (rest.startsWith('no-run')) return rest;
+  const needsWeb = code.includes('@norikv/client/web');
+  return needsWeb && !webIsBuilt ? 'the build for browsers is not there' : undefined;
+}
+const runnable = all.filter((block) => whyNot(block) === undefined);
 const counts = { passed: 0, failed: 0, skipped: all.length - runnable.length };
-for (const { where, rest } of all.filter((block) => !runnable.includes(block))) {
-  console.log(`skip ${where} (${rest})`);
+for (const block of all.filter((each) => !runnable.includes(each))) {
+  console.log(`skip ${block.where} (${whyNot(block)})`);
 }
 
 const project = makeProject();

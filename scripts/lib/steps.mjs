@@ -142,7 +142,7 @@ export const steps = [
     name: 'snippets',
     title: 'code in the documentation',
     limit: 5,
-    needs: ['build'],
+    needs: ['build', 'build-web'],
     plan: () => [script('snippets.mjs')],
     count: countOwn,
   },

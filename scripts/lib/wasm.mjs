@@ -13,7 +13,7 @@ export const targetDirectory = path.resolve(root, process.env.CARGO_TARGET_DIR ?
 /** What is fetched for the build, and kept. */
 const tools = path.join(targetDirectory, 'web-tools');
 
-/** A panic ends the wasm at once, without a word: its messages and places would be a quarter of the file. */
+/** A panic ends the wasm at once, without a word: no messages, no places, nothing that prints values. */
 const SMALL = '-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none';
 const STD = ['-Zbuild-std=std,panic_abort', '-Zbuild-std-features=optimize_for_size'];
 /** These flags are a nightly compiler's; a stable one takes them when it is told to. */
