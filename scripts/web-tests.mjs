@@ -1,9 +1,10 @@
-// Runs the suites of __test__/api in Chromium: in a page, and in a worker. Each suite has a page of its own, which may
-// neither crash nor hang nor lose a test.
-//   node scripts/web-tests.mjs [page | worker] [name of a suite …]
-import { readdirSync } from 'node:fs';
+// Runs the suites of __test__/api with the build for browsers: in a page of Chromium, in a worker there, and in Node. Each
+// suite has a page, or a process, of its own, which may neither crash nor hang nor lose a test.
+//   node scripts/web-tests.mjs [page | worker | node] [name of a suite …]
+import { fork } from 'node:child_process';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { bundle, serve } from '../__test__/web/server.mjs';
+import { bundle, serve } from '../__test__/web/server.cjs';
 import { launchChromium } from './lib/chromium.mjs';
 import { countsLine } from './lib/counts.mjs';
 import { root } from './lib/platform.mjs';
@@ -17,35 +18,62 @@ const PAGES = 2;
 
 const api = path.join('__test__', 'api');
 const args = process.argv.slice(2);
-const places = ['page', 'worker'].filter((place) => !args.some(isPlace) || args.includes(place));
+const everywhere = ['page', 'worker', 'node'];
+const isPlace = (word) => everywhere.includes(word);
+const places = everywhere.filter((place) => !args.some(isPlace) || args.includes(place));
 const chosen = args.filter((arg) => !isPlace(arg));
 const suites = readdirSync(path.join(root, api))
   .filter((file) => file.endsWith('.test.ts') && !file.endsWith('.node.test.ts'))
   .map((file) => file.replace(/\.ts$/, ''))
   .filter((name) => chosen.length === 0 || chosen.includes(name.replace('.test', '')));
 
-function isPlace(word) {
-  return word === 'page' || word === 'worker';
-}
-
-/** Runs a suite. Answers its results, and one more failure for whatever went wrong outside of its tests. */
-async function runSuite(browser, origin, suite, where) {
+/** Opens the page that runs a suite, or has a worker run it. Answers how to close it. */
+async function inBrowser({ suite, where }, { report, failed, end }) {
   const context = await browser.newContext();
   const page = await context.newPage();
+  page.on('crash', () => end('the page crashed'));
+  page.on('pageerror', (error) => failed(`uncaught: ${error.stack ?? error.message}`));
+  await page.exposeBinding('report', (_, message) => report(message));
+  await page.goto(`${site.origin}/page.html?suite=${suite}&where=${where}`);
+  return () => context.close();
+}
+
+/** Starts the process that runs a suite with the build for browsers. Answers how to end it. */
+function inNode({ suite }, { report, failed, end }) {
+  const file = path.join(folder, '__test__', 'web', 'node.js');
+  const child = fork(file, [suite], { env: { ...process.env, NORIKV_CONTROL: site.origin } });
+  child.on('message', report);
+  child.once('error', (error) => failed(error.message));
+  const closed = new Promise((resolve) => {
+    child.once('close', (code) => {
+      if (code !== 0) end(`the process ended with ${code}`);
+      resolve();
+    });
+  });
+  // A process that is done ends by itself: nothing of a client that is closed keeps it.
+  return async (done) => {
+    if (!done) child.kill('SIGKILL');
+    await closed;
+  };
+}
+
+/** Runs a suite. Answers its results, and what went wrong outside of its tests. */
+async function runSuite(job) {
   const results = [];
   const stray = [];
   let planned = [];
   let running;
   const start = performance.now();
   let timer;
-  const done = new Promise((resolve) => {
-    const end = (detail) => {
+  let close = () => undefined;
+  const done = await new Promise((resolve) => {
+    const failed = (detail) =>
       stray.push(running === undefined ? detail : `${detail}, in: ${running}`);
-      resolve();
+    const end = (detail) => {
+      failed(detail);
+      resolve(false);
     };
     timer = setTimeout(() => end(`not done after ${LIMIT_MS} ms`), LIMIT_MS);
-    page.on('crash', () => end('the page crashed'));
-    page.on('pageerror', (error) => stray.push(`uncaught: ${error.stack ?? error.message}`));
     const heard = {
       plan: ({ names }) => (planned = names),
       begin: ({ name }) => (running = name),
@@ -53,22 +81,23 @@ async function runSuite(browser, origin, suite, where) {
         running = undefined;
         results.push(result);
       },
-      stray: ({ detail }) => stray.push(detail),
-      done: resolve,
+      stray: ({ detail }) => failed(detail),
+      done: () => resolve(true),
     };
-    page
-      .exposeBinding('report', (_, message) => void heard[message.type](message))
-      .then(() => page.goto(`${origin}/page.html?suite=${suite}&where=${where}`))
-      .catch((error) => end(error.message));
+    const report = (message) => void heard[message.type](message);
+    const open = job.where === 'node' ? inNode : inBrowser;
+    Promise.resolve(open(job, { report, failed, end })).then(
+      (opened) => (close = opened),
+      (error) => end(error.message),
+    );
   });
-  await done;
+  await close(done);
   clearTimeout(timer);
-  await context.close();
   const told = new Set(results.map(({ name }) => name));
   const lost = planned.filter((name) => !told.has(name));
   if (lost.length > 0) stray.push(`${lost.length} tests were not run: ${lost.join('; ')}`);
   if (planned.length === 0) stray.push('it has no tests');
-  return { suite, where, results, stray, seconds: (performance.now() - start) / 1000 };
+  return { ...job, results, stray, seconds: (performance.now() - start) / 1000 };
 }
 
 function count({ results, stray }) {
@@ -78,7 +107,7 @@ function count({ results, stray }) {
 
 function print(outcome) {
   const { suite, where, results, stray, seconds } = outcome;
-  console.log(`${suite} in a ${where}: ${countsLine(count(outcome))} (${seconds.toFixed(1)} s)`);
+  console.log(`${suite} (${where}): ${countsLine(count(outcome))} (${seconds.toFixed(1)} s)`);
   for (const { name, status, detail, ms } of results) {
     if (ms > SLOW_MS) console.log(`  ${(ms / 1000).toFixed(1)} s: ${name}`);
     if (status === 'failed')
@@ -87,20 +116,31 @@ function print(outcome) {
   for (const detail of stray) console.log(`  FAILED ${detail.replaceAll('\n', '\n    ')}`);
 }
 
-const web = ['page', 'worker'].map((name) => `__test__/web/${name}.ts`);
-const pages = await bundle([...suites.map((name) => path.join(api, `${name}.ts`)), ...web]);
+const sources = suites.map((name) => path.join(api, `${name}.ts`));
+const parts = (...names) => names.map((name) => path.join('__test__', 'web', `${name}.ts`));
+const pages = await bundle([...sources, ...parts('page', 'worker')]);
 pages.set(
   '/page.html',
   '<!doctype html><script type="module" src="/__test__/web/page.js"></script>',
 );
 const site = await serve(pages);
+
+/** Where what Node runs is. */
+const folder = path.join(root, 'target', 'web-tests');
+rmSync(folder, { recursive: true, force: true });
+const client = import.meta.resolve('@norikv/client/web');
+for (const [name, content] of await bundle([...sources, ...parts('node')], client)) {
+  mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
+  writeFileSync(path.join(folder, name), content);
+}
+writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }\n');
 const browser = await launchChromium();
 
 const waiting = places.flatMap((where) => suites.map((suite) => ({ suite, where })));
 const outcomes = [];
 async function work() {
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-    const outcome = await runSuite(browser, site.origin, next.suite, next.where);
+    const outcome = await runSuite(next);
     outcomes.push(outcome);
     print(outcome);
   }

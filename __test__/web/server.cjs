@@ -1,14 +1,15 @@
+'use strict';
+
 // What a page of the tests is served by, and what does for it what only Node can: a web server whose origin the page
 // has, with the tests bundled from their sources, the built client, and `/control/` to start servers and stop them.
-import { readFile } from 'node:fs/promises';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { startServer } from '@norikv/client/server';
-import { build } from 'esbuild';
-import { root } from '../../scripts/lib/platform.mjs';
+const { mkdtemp, readFile, rm } = require('node:fs/promises');
+const { createServer } = require('node:http');
+const { tmpdir } = require('node:os');
+const path = require('node:path');
+const { startServer } = require('@norikv/client/server');
+const { build } = require('esbuild');
 
+const root = path.resolve(__dirname, '..', '..');
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
 
 /** Where the pages find the client: the built files as they are, not bundled with the tests. */
@@ -18,7 +19,7 @@ const CLIENT = '/dist/web/norikv.js';
  * Bundles test files for a browser. `@jest/globals` becomes the runner, the stores of `api/` those of this folder, and
  * the client stays outside, at `client`. Answers the text of each file by its path.
  */
-export async function bundle(files, client = CLIENT) {
+async function bundle(files, client = CLIENT) {
   const stores = path.join(root, '__test__', 'web', 'stores.ts');
   const stand = {
     name: 'stand-ins',
@@ -86,7 +87,7 @@ class Stores {
 }
 
 /** Serves `pages` (texts by path) and the built client. `headers` go with every answer. */
-export async function serve(pages, headers = {}) {
+async function serve(pages, headers = {}) {
   const stores = new Stores();
   const answer = async (request) => {
     const { pathname } = new URL(request.url, 'http://localhost');
@@ -122,3 +123,5 @@ export async function serve(pages, headers = {}) {
     },
   };
 }
+
+module.exports = { bundle, serve };
