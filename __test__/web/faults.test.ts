@@ -70,8 +70,8 @@ async function written(page: Page, than: number): Promise<number> {
 test('a server killed in mid-stream and under calls, three times: every write once and in order, none lost', async () => {
   const home = await site();
   const store = `file:${temporary()}`;
-  const more = ['--cors-origin', home.origin];
-  let server = await serve(store, { more });
+  const flags = ['--cors-origin', home.origin];
+  let server = await serve(store, { flags });
   const page = await open(home);
   await watching(page, server.address);
   await writing(page);
@@ -79,7 +79,7 @@ test('a server killed in mid-stream and under calls, three times: every write on
   for (let round = 0; round < 3; round++) {
     server.kill('SIGKILL');
     await server.ended;
-    server = await serve(store, { listen: server.address, more });
+    server = await serve(store, { listen: server.address, flags });
     count = await written(page, count + 20);
   }
   const total = await page.evaluate(() => {
