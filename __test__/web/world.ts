@@ -1,6 +1,5 @@
 // What the tests of this folder have: a Chromium, pages of an origin of its own in it, and what happens in them. In a page
 // `norikv` is the client's module; what a test keeps there between two looks is in `kept`.
-import { randomUUID } from 'node:crypto';
 import { createServer, request as forward } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -86,6 +85,14 @@ export async function open(
   return page;
 }
 
+/** The browser's processes of a kind. */
+export async function processes(kind: string): Promise<number[]> {
+  const devtools = await browser.newBrowserCDPSession();
+  const { processInfo } = await devtools.send('SystemInfo.getProcessInfo');
+  await devtools.detach();
+  return processInfo.filter(({ type }) => type === kind).map(({ id }) => id);
+}
+
 /** What a call in the page fails with. */
 export interface Failed {
   readonly name: string;
@@ -137,6 +144,3 @@ export async function proxy(
   });
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
-
-/** A key that no other test has. */
-export const unique = (): string => randomUUID();

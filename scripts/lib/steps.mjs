@@ -46,6 +46,11 @@ async function forWeb(plan) {
   return 'Rust cannot build for browsers here (rustup component add rust-src; on Debian: apt-get update)';
 }
 
+/** A plan for tests in pages, or why this machine cannot have them. */
+function inPages(plan) {
+  return chromiumPath() === undefined ? 'there is no Chromium here (CHROMIUM_PATH)' : forWeb(plan);
+}
+
 function jest(name, ...args) {
   const file = path.join(logs, `${name}.json`);
   return {
@@ -55,6 +60,7 @@ function jest(name, ...args) {
 }
 
 const packed = jest('package', '--testPathPatterns', '/__test__/package/');
+const web = jest('web', '--testPathPatterns', '/__test__/web/');
 
 export const steps = [
   { name: 'deps', title: 'npm dependencies', limit: 5, plan: dependencies },
@@ -128,7 +134,23 @@ export const steps = [
     title: 'jest',
     limit: 15,
     needs: ['build'],
-    ...jest('jest', '--testPathIgnorePatterns', '/node_modules/', '/__test__/package/'),
+    ...jest('jest', '--testPathIgnorePatterns', '/node_modules/', '/__test__/(package|web)/'),
+  },
+  {
+    name: 'web-api',
+    title: 'API suites in a page, a worker, and Node without the addon',
+    limit: 12,
+    needs: ['build', 'build-web', 'chromium'],
+    plan: () => inPages([script('web-tests.mjs')]),
+    count: countOwn,
+  },
+  {
+    name: 'web',
+    title: 'faults in a page',
+    limit: 8,
+    needs: ['build', 'build-web', 'chromium'],
+    plan: () => inPages(web.plan()),
+    count: web.count,
   },
   {
     name: 'examples',
