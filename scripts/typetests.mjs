@@ -7,7 +7,7 @@ import ts from 'typescript';
 import { countsLine } from './lib/counts.mjs';
 import { root } from './lib/platform.mjs';
 
-/** A folder's files, and what the compiler says of them: those for a browser have a configuration of their own. */
+/** A folder's files, and what the compiler says of them: those that look into pages have one of their own. */
 function compile(...folder) {
   const config = path.join(root, ...folder, 'tsconfig.json');
   const { config: json } = ts.readConfigFile(config, ts.sys.readFile);
@@ -23,6 +23,7 @@ function compile(...folder) {
 const compiled = [
   compile('__test__'),
   compile('__test__', 'web'),
+  compile('__test__', 'package'),
   compile('__test__', 'examples'),
   compile('examples', 'browser-notes'),
 ];

@@ -62,6 +62,7 @@ async function body(request) {
 class Stores {
   #next = 1;
   #open = new Map();
+  #closing = [];
 
   async open({ holds }, origin) {
     const directory =
@@ -73,16 +74,23 @@ class Stores {
     return { id, address: server.address };
   }
 
-  async close({ id }) {
+  /** A server that stops gives a page that keeps its connection a second; nobody here needs to wait for that. */
+  close({ id }) {
     const { server, directory } = this.#open.get(id);
     this.#open.delete(id);
-    await server.stop();
-    if (directory !== undefined) await rm(directory, { recursive: true, force: true });
+    const stopping = server.stop();
+    this.#closing.push(
+      directory === undefined
+        ? stopping
+        : stopping.then(() => rm(directory, { recursive: true, force: true })),
+    );
     return {};
   }
 
+  /** Closes what is open; fails if a server did not stop as it should. */
   async closeAll() {
-    for (const id of this.#open.keys()) await this.close({ id });
+    for (const id of this.#open.keys()) this.close({ id });
+    await Promise.all(this.#closing);
   }
 }
 
@@ -93,8 +101,7 @@ async function serve(pages, headers = {}) {
     const { pathname } = new URL(request.url, 'http://localhost');
     if (pathname === '/control/open')
       return JSON.stringify(await stores.open(await body(request), origin));
-    if (pathname === '/control/close')
-      return JSON.stringify(await stores.close(await body(request)));
+    if (pathname === '/control/close') return JSON.stringify(stores.close(await body(request)));
     if (pages.has(pathname)) return pages.get(pathname);
     if (/^\/dist\/web\/[\w.-]+$/.test(pathname)) return await readFile(path.join(root, pathname));
     return undefined;
