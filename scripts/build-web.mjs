@@ -71,8 +71,6 @@ async function bundle(entry, file, options = {}) {
     target: 'es2022',
     platform: 'browser',
     minify: true,
-    sourcemap: true,
-    sourcesContent: false,
     legalComments: 'none',
     logLevel: 'warning',
     ...options,
