@@ -33,7 +33,13 @@ const noEnum = {
 };
 
 /** What is made for browsers; its types are known only once `npm run build:web` has made them. */
-const web = ['src/*.web.ts', 'src/entry.inline.ts', 'src/inlined.ts', 'src/web.ts'];
+const web = [
+  'src/*.web.ts',
+  'src/entry.inline.ts',
+  'src/inlined.ts',
+  'src/web.ts',
+  '__test__/types/*.web.ts',
+];
 const webIsBuilt = existsSync(path.join(import.meta.dirname, 'src', 'web', 'norikv.d.ts'));
 
 export default defineConfig(

@@ -173,6 +173,17 @@ describe('files served as they are', () => {
 });
 
 describe('@norikv/client/web where there is no page', () => {
+  test(
+    'has the names of the client in Node, no more and no fewer',
+    () => {
+      const names = (specifier: string) => `Object.keys(require('${specifier}')).sort().join()`;
+      const main = ['@norikv/client', '@norikv/client/web'].map(names).join(' === ');
+      const folder = makeProject({ name: 'names', type: 'commonjs', files: {} });
+      expect(run(folder, process.execPath, '-p', main)).toBe('true\n');
+    },
+    slow,
+  );
+
   const main = (load: string): string => `
     ${load}
     use(norikv, (globalThis.Deno?.args ?? process.argv).at(-1)).then(console.log);

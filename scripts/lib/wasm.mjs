@@ -132,7 +132,7 @@ export async function wasmBindgen(onLine) {
   if (existsSync(program)) return program;
   const crate = ['wasm-bindgen-cli', '--version', version, '--bin', 'wasm-bindgen'];
   // A build of its own: not with the compiler, nor the flags, nor the directory of the build for browsers.
-  const args = ['install', ...crate, '--locked', '--root', place];
+  const args = ['install', ...crate, '--root', place];
   const { code, output } = await run('cargo', args, {
     onLine,
     env: { CARGO_TARGET_DIR: undefined },
