@@ -89,7 +89,7 @@ export const steps = [
   {
     name: 'wasm',
     title: 'clippy for browsers',
-    limit: 10,
+    limit: 15,
     plan: () => forWeb([script('lint-web.mjs')]),
   },
   {
