@@ -22,7 +22,6 @@ export async function serve(open) {
   let unwatch;
 
   globalThis.bench = {
-    first,
     async drive({ op, flight, ms, keys: count }) {
       if (keys.length !== count) keys = makeKeys(count);
       const { done, seconds } = await drive({
@@ -81,5 +80,5 @@ export async function serve(open) {
         await Promise.all(closes.map((close) => close()));
       }
     },
-  };
+  };  console.log(first);
 }

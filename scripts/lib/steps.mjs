@@ -59,6 +59,7 @@ function jest(name, ...args) {
   };
 }
 
+const pages = jest('examples-web', '--testPathPatterns', '/__test__/examples/');
 const packed = jest('package', '--testPathPatterns', '/__test__/package/');
 const web = jest('web', '--testPathPatterns', '/__test__/web/');
 
@@ -134,7 +135,12 @@ export const steps = [
     title: 'jest',
     limit: 15,
     needs: ['build'],
-    ...jest('jest', '--testPathIgnorePatterns', '/node_modules/', '/__test__/(package|web)/'),
+    ...jest(
+      'jest',
+      '--testPathIgnorePatterns',
+      '/node_modules/',
+      '/__test__/(package|web|examples)/',
+    ),
   },
   {
     name: 'web-api',
@@ -159,6 +165,14 @@ export const steps = [
     needs: ['build'],
     plan: () => [script('examples.mjs', '--all')],
     count: countOwn,
+  },
+  {
+    name: 'examples-web',
+    title: 'examples in Chromium',
+    limit: 5,
+    needs: ['build', 'build-web', 'chromium'],
+    plan: () => inPages(pages.plan()),
+    count: pages.count,
   },
   {
     name: 'snippets',
