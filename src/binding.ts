@@ -6,12 +6,12 @@ export interface Binding {
   /** The version of the core that it carries frames to. */
   version(): string;
   /**
-   * Makes a client of a configuration in JSON. Answers its number, or the frame of an error.
+   * Makes a client of a frame of settings. Answers its number, or the frame of an error.
    *
    * `page` is shared with `getNow`. `deliver` is called with frames of replies; it does not keep the process alive.
    */
   createClient(
-    config: string,
+    config: Uint8Array,
     page: Uint8Array,
     deliver: (replies: Uint8Array) => void,
   ): number | Uint8Array;
@@ -31,10 +31,10 @@ export interface Binding {
    * does not hold it.
    */
   leaseLeft(client: number, lease: bigint): number;
-  /** What the client counted of its own work, as JSON. */
-  stats(client: number): string | null;
-  /** The cluster's view as JSON, if it is known. */
-  clusterView(client: number): string | null;
+  /** What the client counted of its own work. */
+  stats(client: number): Uint8Array | null;
+  /** The cluster's view, if it is known. */
+  clusterView(client: number): Uint8Array | null;
   /** The xxHash64 of a key with seed 0. */
   xxhash64(key: Uint8Array): bigint;
   /** The bucket of a hash by the jump consistent hash. */

@@ -22,8 +22,8 @@ import type {
 } from '../index.js';
 import { binding } from './binding.js';
 import { describe, ownKey, ownKeys, toBytes } from './bytes.js';
-import { clusterViewOf, statsOf, statusOf } from './cluster.js';
-import { configJson, timeoutOf } from './config.js';
+import { NO_STATS, readClusterView, readStats } from './cluster.js';
+import { configFrame, timeoutOf } from './config.js';
 import { consistencyNumber } from './consistency.js';
 import { Entry } from './entry.js';
 import { InvalidArgumentError, KeyNotFoundError } from './errors.js';
@@ -35,7 +35,7 @@ import { COUNT_OPTIONS, DELETE_OPTIONS, GET_OPTIONS, checkOptions } from './name
 import { Part } from './part.js';
 import { put } from './put.js';
 import { checkBounded, writeRange, writeVersion } from './range.js';
-import { Json } from './reply.js';
+import { StatusReply, ViewReply } from './reply.js';
 import type { Reply } from './reply.js';
 import { Scan } from './scan.js';
 import { Session } from './session.js';
@@ -59,7 +59,7 @@ export class NoriKVClient implements PublicClient {
     } else {
       const session = refusing(
         NoriKVClient,
-        () => new Session(binding(), configJson(config), timeoutOf(config)),
+        () => new Session(binding(), configFrame(config), timeoutOf(config)),
       );
       this.#part = new Part(session, undefined);
     }
@@ -251,17 +251,18 @@ export class NoriKVClient implements PublicClient {
 
   async status(options?: CallOptions): Promise<Status> {
     const reply = await this.#part.call(NoriKVClient.prototype.status, { op: Op.status, options });
-    if (reply instanceof Json) return statusOf(reply.text);
+    if (reply instanceof StatusReply) return reply.status;
     throw unexpected('status');
   }
 
   getStats(): ClientStats {
-    return statsOf(this.#part.session.stats());
+    const stats = this.#part.session.stats();
+    return stats === null ? NO_STATS : readStats(stats);
   }
 
   getClusterView(): ClusterView | null {
     const view = this.#part.session.clusterView();
-    return view === null ? null : clusterViewOf(view);
+    return view === null ? null : readClusterView(view);
   }
 
   onTopologyChange(listener: (view: ClusterView) => void): () => void {
@@ -271,7 +272,7 @@ export class NoriKVClient implements PublicClient {
         throw new InvalidArgumentError(`a listener is a function; got ${describe(given)}`);
       }
       return this.#part.session.listen(Op.watchCluster, (reply) => {
-        if (reply instanceof Json) listener(clusterViewOf(reply.text));
+        if (reply instanceof ViewReply) listener(reply.view);
       });
     });
   }

@@ -1,33 +1,55 @@
 import type { ClientStats, ClusterView, Status } from '../index.js';
-import { Version } from './version.js';
+import type { ReplyReader } from './reply.js';
 
-/** The core's JSON with its 64-bit numbers as text, since JSON's are not exact. */
-type Raw<T> = {
-  readonly [K in keyof T]: T[K] extends bigint | Version
-    ? string
-    : T[K] extends readonly unknown[] | string | number
-      ? T[K]
-      : Raw<T[K]>;
-};
-
-export function statusOf(json: string): Status {
-  const raw = JSON.parse(json) as Raw<Status>;
+/** What a store says of itself. `crates/bridge/src/reply.rs` writes it, and the two below. */
+export function readStatus(from: ReplyReader): Status {
   return {
-    ...raw,
-    version: Version.parse(raw.version),
-    sizes: { ...raw.sizes, compactVersion: Version.parse(raw.sizes.compactVersion) },
+    store: from.text(),
+    features: from.list(() => from.text()),
+    limits: {
+      maxKeyBytes: from.safe(),
+      maxValueBytes: from.safe(),
+      maxBatchOps: from.safe(),
+      maxPageEntries: from.safe(),
+    },
+    version: from.version(),
+    sizes: { diskBytes: from.safe(), compactVersion: from.version() },
+    durability: from.text() as Status['durability'],
+    software: from.text(),
   };
 }
 
-export function clusterViewOf(json: string): ClusterView {
-  const raw = JSON.parse(json) as Raw<ClusterView>;
-  return { ...raw, epoch: BigInt(raw.epoch) };
+export function readClusterView(from: ReplyReader): ClusterView {
+  return {
+    epoch: from.u64(),
+    nodes: from.list(() => ({ id: from.text(), addr: from.text(), role: from.text() })),
+    shards: from.list(() => ({
+      id: from.u32(),
+      replicas: from.list(() => ({ nodeId: from.text(), leader: from.u8() === 1 })),
+    })),
+  };
 }
 
-const NONE = {
+export function readStats(from: ReplyReader): ClientStats {
+  return {
+    router: { totalNodes: from.safe() },
+    pool: { activeConnections: from.safe() },
+    topology: { epoch: from.u64(), cachedLeaders: from.safe() },
+    requests: {
+      total: from.safe(),
+      failed: from.safe(),
+      retried: from.safe(),
+      inFlight: from.safe(),
+      latencyMs: { p50: from.f64(), p95: from.f64(), p99: from.f64() },
+    },
+  };
+}
+
+/** The counts of a client that was closed. */
+export const NO_STATS: ClientStats = {
   router: { totalNodes: 0 },
   pool: { activeConnections: 0 },
-  topology: { epoch: '0', cachedLeaders: 0 },
+  topology: { epoch: 0n, cachedLeaders: 0 },
   requests: {
     total: 0,
     failed: 0,
@@ -35,10 +57,4 @@ const NONE = {
     inFlight: 0,
     latencyMs: { p50: 0, p95: 0, p99: 0 },
   },
-} as const;
-
-/** The counts of a client; `null` after it was closed. */
-export function statsOf(json: string | null): ClientStats {
-  const raw = json === null ? NONE : (JSON.parse(json) as Raw<ClientStats>);
-  return { ...raw, topology: { ...raw.topology, epoch: BigInt(raw.topology.epoch) } };
-}
+};

@@ -1,4 +1,6 @@
+import type { ClusterView, Status } from '../index.js';
 import { bytesToString } from './bytes.js';
+import { readClusterView, readStatus } from './cluster.js';
 import { Entry } from './entry.js';
 import { InternalError } from './errors.js';
 import { Failure } from './failure.js';
@@ -17,12 +19,13 @@ const Tag = {
   number: 7,
   entries: 8,
   page: 9,
-  json: 10,
+  status: 10,
   txn: 11,
   lease: 12,
   leaseStatus: 13,
   watching: 14,
   batches: 15,
+  clusterView: 16,
 } as const;
 
 const HAS_LEASE = 1;
@@ -45,9 +48,14 @@ export class VersionAndEntry {
   ) {}
 }
 
-/** JSON, for what is asked for seldom. */
-export class Json {
-  constructor(readonly text: string) {}
+/** What a store says of itself. */
+export class StatusReply {
+  constructor(readonly status: Status) {}
+}
+
+/** A view of the cluster. */
+export class ViewReply {
+  constructor(readonly view: ClusterView) {}
 }
 
 /** What a transaction is answered with. */
@@ -101,7 +109,8 @@ export type Reply =
   | number
   | (Entry | null)[]
   | Page
-  | Json
+  | StatusReply
+  | ViewReply
   | TxnReply
   | LeaseGranted
   | LeaseTimes
@@ -160,6 +169,12 @@ export class ReplyReader {
     const high = this.#view.getUint32(this.#at + 4, true);
     this.#at += 8;
     return high * 0x1_0000_0000 + low;
+  }
+
+  f64(): number {
+    const number = this.#view.getFloat64(this.#at, true);
+    this.#at += 8;
+    return number;
   }
 
   bytes(): Uint8Array {
@@ -230,8 +245,10 @@ export class ReplyReader {
       }
       case Tag.page:
         return this.page();
-      case Tag.json:
-        return new Json(this.text());
+      case Tag.status:
+        return new StatusReply(readStatus(this));
+      case Tag.clusterView:
+        return new ViewReply(readClusterView(this));
       case Tag.txn:
         return this.txn();
       case Tag.lease:

@@ -1,7 +1,6 @@
 import type { Server, ServerOptions } from '../server.js';
 import { nodeBinding } from './binding.js';
 import { describe } from './bytes.js';
-import { settingsJson } from './config.js';
 import { InvalidArgumentError } from './errors.js';
 import type { NoriKVError } from './errors.js';
 import { ReplyReader } from './reply.js';
@@ -48,4 +47,20 @@ async function stopServer(id: number): Promise<void> {
 
 function errorOf(frame: Uint8Array, caller: Caller): NoriKVError {
   return new ReplyReader(frame).failure().toError(caller);
+}
+
+/** Settings as JSON. What JSON has no word for stands there as text, which the core refuses with its name. */
+function settingsJson(settings: object): string {
+  return JSON.stringify(settings, (_, value: unknown) => {
+    switch (typeof value) {
+      case 'number':
+        return Number.isFinite(value) ? value : String(value);
+      case 'bigint':
+      case 'function':
+      case 'symbol':
+        return describe(value);
+      default:
+        return value;
+    }
+  });
 }

@@ -82,7 +82,7 @@ export class Session {
   /** @throws the error of a wrong configuration. */
   constructor(
     binding: Binding,
-    config: string,
+    config: Uint8Array,
     /** How long a call may take unless it says otherwise. */
     readonly timeoutMs: number,
   ) {
@@ -109,12 +109,16 @@ export class Session {
     return this.#closed !== undefined;
   }
 
-  stats(): string | null {
-    return this.#binding.stats(this.#client);
+  /** What the client counted, as `readStats` takes it; `null` once it is closed. */
+  stats(): ReplyReader | null {
+    const stats = this.#binding.stats(this.#client);
+    return stats === null ? null : new ReplyReader(stats);
   }
 
-  clusterView(): string | null {
-    return this.closed ? null : this.#binding.clusterView(this.#client);
+  /** The cluster's view, as `readClusterView` takes it. */
+  clusterView(): ReplyReader | null {
+    const view = this.closed ? null : this.#binding.clusterView(this.#client);
+    return view === null ? null : new ReplyReader(view);
   }
 
   /**

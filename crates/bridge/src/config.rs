@@ -1,10 +1,12 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use norikv_core::{
     Address, Backoff, DEFAULT_TIMEOUT, DEFAULT_TOTAL_SHARDS, Durability, Error, NodeAddress, Result,
-    RetryPolicy,
+    RetryPolicy, number_text,
 };
-use serde::Deserialize;
+
+use crate::frame::Reader;
 
 /// How a client is set up: what JavaScript passes to `new NoriKVClient(…)`, read and judged.
 #[derive(Clone, Debug)]
@@ -44,34 +46,6 @@ pub enum Target {
     Nodes(Vec<NodeAddress>),
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Raw {
-    address: Option<String>,
-    nodes: Option<Vec<String>>,
-    total_shards: Option<f64>,
-    timeout: Option<f64>,
-    retry: Option<RawRetry>,
-    watch_cluster: Option<bool>,
-    max_connections_per_node: Option<f64>,
-    token: Option<String>,
-    durability: Option<String>,
-    max_value_bytes: Option<f64>,
-    history_ms: Option<f64>,
-    history_revisions: Option<f64>,
-    idempotency_window_ms: Option<f64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawRetry {
-    max_attempts: Option<f64>,
-    initial_delay: Option<f64>,
-    max_delay: Option<f64>,
-    backoff_multiplier: Option<f64>,
-    jitter: Option<bool>,
-}
-
 const MAX_NODES: usize = 1_024;
 /// Embedded stores hold a value in memory several times while it is written.
 const MAX_VALUE_BYTES: f64 = 1024.0 * 1024.0 * 1024.0;
@@ -80,111 +54,178 @@ const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
 /// The longest time that is taken: about 31 years.
 const MAX_MILLIS: f64 = 1e12;
 
+/// What the value of a setting is, in a frame of settings. `src/config.ts` has the same table.
+#[derive(Debug)]
+enum Value {
+    Text(String),
+    Number(f64),
+    Boolean(bool),
+    Texts(Vec<String>),
+    /// Anything else, described.
+    Other(String),
+}
+
+/// The settings that were given and not read yet.
+struct Given(Vec<(String, Value)>);
+
+impl Given {
+    fn read(frame: &mut Reader) -> Result<Self> {
+        let mut settings = Vec::new();
+        while !frame.is_empty() {
+            let name = frame.text()?;
+            let value = match frame.u8()? {
+                0 => Value::Text(frame.text()?),
+                1 => Value::Number(frame.f64()?),
+                2 => Value::Boolean(frame.u8()? != 0),
+                3 => Value::Texts((0..frame.u32()?).map(|_| frame.text()).collect::<Result<_>>()?),
+                _ => Value::Other(frame.text()?),
+            };
+            settings.push((name, value));
+        }
+        Ok(Self(settings))
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.0.iter().position(|(given, _)| given == name)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(other) => Err(not(name, "a string", &other)),
+        }
+    }
+
+    fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Texts(texts)) => Ok(Some(texts)),
+            Some(other) => Err(not(name, "an array of strings", &other)),
+        }
+    }
+
+    fn boolean(&mut self, name: &str, default: bool) -> Result<bool> {
+        match self.take(name) {
+            None => Ok(default),
+            Some(Value::Boolean(boolean)) => Ok(boolean),
+            Some(other) => Err(not(name, "true or false", &other)),
+        }
+    }
+
+    fn number(&mut self, name: &str, min: f64, max: f64, what: &str) -> Result<Option<f64>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) if (min..=max).contains(&number) => Ok(Some(number)),
+            Some(other) => {
+                let what = format!("{what} from {} to {}", number_text(min), number_text(max));
+                Err(not(name, &what, &other))
+            }
+        }
+    }
+
+    fn whole(&mut self, name: &str, min: f64, max: f64) -> Result<Option<u64>> {
+        const WHAT: &str = "a whole number";
+        let Some(number) = self.number(name, min, max, WHAT)? else { return Ok(None) };
+        if number.fract() != 0.0 {
+            return Err(not(name, WHAT, &Value::Number(number)));
+        }
+        // Whole, not negative and below 2^53, checked above.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Ok(Some(number as u64))
+    }
+
+    fn size(&mut self, name: &str, max: f64) -> Result<Option<usize>> {
+        Ok(self.whole(name, 1.0, max)?.and_then(|size| usize::try_from(size).ok()))
+    }
+
+    fn millis(&mut self, name: &str, min: f64) -> Result<Option<Duration>> {
+        let millis = self.number(name, min, MAX_MILLIS, "a number of milliseconds")?;
+        Ok(millis.map(|millis| Duration::from_secs_f64(millis / 1e3)))
+    }
+}
+
+fn not(name: &str, what: &str, found: &Value) -> Error {
+    let found = match found {
+        Value::Text(text) => format!("the string {text:?}"),
+        Value::Number(number) => number_text(*number),
+        Value::Boolean(boolean) => boolean.to_string(),
+        Value::Texts(_) => "an array".to_owned(),
+        Value::Other(other) => other.clone(),
+    };
+    Error::invalid_argument(format!("the client's configuration is wrong: {name} is {what}; got {found}"))
+}
+
 impl ClientConfig {
-    /// Reads a configuration from its JSON.
+    /// Reads a configuration from a frame of settings.
     ///
     /// # Errors
     /// `InvalidArgument` naming the setting that is wrong, what was found and what it takes.
-    pub fn from_json(json: &str) -> Result<Self> {
-        let mut json = serde_json::Deserializer::from_str(json);
-        let raw: Raw = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let (setting, why) = (error.path().to_string(), error.into_inner());
-            Error::invalid_argument(format!("the client's configuration is wrong at {setting}: {why}"))
-        })?;
-        let target = match (raw.address, raw.nodes) {
-            (Some(address), None) => match address.parse()? {
-                Address::Node(node) => Target::Nodes(vec![node]),
-                address => Target::Address(address),
-            },
-            (None, Some(nodes)) if (1..=MAX_NODES).contains(&nodes.len()) => {
-                Target::Nodes(nodes.iter().map(|node| node.parse()).collect::<Result<_>>()?)
-            }
-            (None, Some(nodes)) => {
-                return Err(Error::invalid_argument(format!(
-                    "nodes lists 1 to {MAX_NODES} addresses; got {}",
-                    nodes.len()
-                )));
-            }
-            _ => {
-                return Err(Error::invalid_argument(
-                    "a client takes an address, like \"file:./data\", or { nodes: [\"host:7447\"] }",
-                ));
-            }
-        };
-        let defaults = RetryPolicy::default();
-        let retry = raw.retry.unwrap_or_default();
-        let durability = raw.durability.as_deref().map_or(Ok(Durability::Fsync), Durability::for_disk)?;
-        Ok(Self {
+    pub fn read(frame: Bytes) -> Result<Self> {
+        let mut given = Given::read(&mut Reader::new(frame))?;
+        let target = target(given.text("address")?, given.texts("nodes")?)?;
+        let retry = RetryPolicy::default();
+        let backoff = retry.backoff;
+        let config = Self {
             target,
-            timeout: millis("timeout", raw.timeout, 1.0)?.unwrap_or(DEFAULT_TIMEOUT),
+            timeout: given.millis("timeout", 1.0)?.unwrap_or(DEFAULT_TIMEOUT),
             retry: RetryPolicy {
-                max_attempts: whole("retry.maxAttempts", retry.max_attempts, 1.0, 1_000.0)?
-                    .map_or(defaults.max_attempts, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+                max_attempts: given
+                    .whole("retry.maxAttempts", 1.0, 1_000.0)?
+                    .map_or(retry.max_attempts, |n| u32::try_from(n).unwrap_or(u32::MAX)),
                 backoff: Backoff {
-                    initial: millis("retry.initialDelay", retry.initial_delay, 0.0)?
-                        .unwrap_or(defaults.backoff.initial),
-                    max: millis("retry.maxDelay", retry.max_delay, 0.0)?.unwrap_or(defaults.backoff.max),
-                    multiplier: multiplier(retry.backoff_multiplier)?.unwrap_or(defaults.backoff.multiplier),
-                    jitter: retry.jitter.unwrap_or(defaults.backoff.jitter),
+                    initial: given.millis("retry.initialDelay", 0.0)?.unwrap_or(backoff.initial),
+                    max: given.millis("retry.maxDelay", 0.0)?.unwrap_or(backoff.max),
+                    multiplier: given
+                        .number("retry.backoffMultiplier", 1.0, 100.0, "a number")?
+                        .unwrap_or(backoff.multiplier),
+                    jitter: given.boolean("retry.jitter", backoff.jitter)?,
                 },
             },
-            total_shards: whole("totalShards", raw.total_shards, 1.0, 1_048_576.0)?
+            total_shards: given
+                .whole("totalShards", 1.0, 1_048_576.0)?
                 .and_then(|n| u32::try_from(n).ok())
                 .unwrap_or(DEFAULT_TOTAL_SHARDS),
-            watch_cluster: raw.watch_cluster.unwrap_or(true),
-            max_connections_per_node: whole(
-                "maxConnectionsPerNode",
-                raw.max_connections_per_node,
-                1.0,
-                256.0,
-            )?
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(1),
-            token: raw.token,
-            durability,
-            max_value_bytes: whole("maxValueBytes", raw.max_value_bytes, 1.0, MAX_VALUE_BYTES)?
-                .and_then(|n| usize::try_from(n).ok()),
-            history: millis("historyMs", raw.history_ms, 0.0)?,
-            history_revisions: whole("historyRevisions", raw.history_revisions, 1.0, MAX_SAFE)?,
-            idempotency_window: millis("idempotencyWindowMs", raw.idempotency_window_ms, 1.0)?,
-        })
-    }
-}
-
-fn in_range(name: &str, value: f64, min: f64, max: f64, what: &str) -> Result<()> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::invalid_argument(format!("{name} is {what} from {min} to {max}; got {value}")))
-}
-
-fn whole(name: &str, value: Option<f64>, min: f64, max: f64) -> Result<Option<u64>> {
-    let Some(value) = value else { return Ok(None) };
-    // A fraction is out of every range of whole numbers.
-    let checked = if value.fract() == 0.0 { value } else { f64::NAN };
-    in_range(name, checked, min, max, "a whole number").map_err(|error| {
-        if checked.is_nan() {
-            Error::invalid_argument(format!("{name} is a whole number from {min} to {max}; got {value}"))
-        } else {
-            error
+            watch_cluster: given.boolean("watchCluster", true)?,
+            max_connections_per_node: given.size("maxConnectionsPerNode", 256.0)?.unwrap_or(1),
+            token: given.text("token")?,
+            durability: given
+                .text("durability")?
+                .map_or(Ok(Durability::Fsync), |word| Durability::for_disk(&word))?,
+            max_value_bytes: given.size("maxValueBytes", MAX_VALUE_BYTES)?,
+            history: given.millis("historyMs", 0.0)?,
+            history_revisions: given.whole("historyRevisions", 1.0, MAX_SAFE)?,
+            idempotency_window: given.millis("idempotencyWindowMs", 1.0)?,
+        };
+        match given.0.first() {
+            None => Ok(config),
+            Some((name, _)) => Err(Error::invalid_argument(format!(
+                "the client's configuration is wrong: {name:?} is no setting; those are {SETTINGS}"
+            ))),
         }
-    })?;
-    // Whole, not negative and below 2^53, checked above.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Ok(Some(value as u64))
-}
-
-fn millis(name: &str, value: Option<f64>, min: f64) -> Result<Option<Duration>> {
-    let Some(value) = value else { return Ok(None) };
-    in_range(name, value, min, MAX_MILLIS, "a number of milliseconds")?;
-    Ok(Some(Duration::from_secs_f64(value / 1e3)))
-}
-
-fn multiplier(value: Option<f64>) -> Result<Option<f64>> {
-    if let Some(value) = value {
-        in_range("retry.backoffMultiplier", value, 1.0, 100.0, "a number")?;
     }
-    Ok(value)
+}
+
+const SETTINGS: &str = "address, nodes, totalShards, timeout, retry ({ maxAttempts, initialDelay, maxDelay, backoffMultiplier, jitter }), watchCluster, maxConnectionsPerNode, token, durability, maxValueBytes, historyMs, historyRevisions, idempotencyWindowMs";
+
+fn target(address: Option<String>, nodes: Option<Vec<String>>) -> Result<Target> {
+    match (address, nodes) {
+        (Some(address), None) => Ok(match address.parse()? {
+            Address::Node(node) => Target::Nodes(vec![node]),
+            address => Target::Address(address),
+        }),
+        (None, Some(nodes)) if (1..=MAX_NODES).contains(&nodes.len()) => {
+            Ok(Target::Nodes(nodes.iter().map(|node| node.parse()).collect::<Result<_>>()?))
+        }
+        (None, Some(nodes)) => Err(Error::invalid_argument(format!(
+            "nodes lists 1 to {MAX_NODES} addresses; got {}",
+            nodes.len()
+        ))),
+        _ => Err(Error::invalid_argument(
+            "a client takes an address, like \"file:./data\", or { nodes: [\"host:7447\"] }",
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -192,9 +233,46 @@ mod tests {
     use super::*;
     use norikv_core::ErrorKind;
 
+    use crate::frame::Writer;
+
+    fn config(settings: &[(&str, Value)]) -> Result<ClientConfig> {
+        let mut out = Writer::<bytes::BytesMut>::default();
+        for (name, value) in settings {
+            out.bytes(name.as_bytes());
+            match value {
+                Value::Text(text) => {
+                    out.u8(0);
+                    out.bytes(text.as_bytes());
+                }
+                Value::Number(number) => {
+                    out.u8(1);
+                    out.f64(*number);
+                }
+                Value::Boolean(boolean) => {
+                    out.u8(2);
+                    out.u8((*boolean).into());
+                }
+                Value::Texts(texts) => {
+                    out.u8(3);
+                    out.u32(u32::try_from(texts.len()).unwrap());
+                    texts.iter().for_each(|text| out.bytes(text.as_bytes()));
+                }
+                Value::Other(other) => {
+                    out.u8(4);
+                    out.bytes(other.as_bytes());
+                }
+            }
+        }
+        ClientConfig::read(out.0.freeze())
+    }
+
+    fn texts(texts: &[&str]) -> Value {
+        Value::Texts(texts.iter().map(|text| (*text).to_owned()).collect())
+    }
+
     #[test]
     fn what_is_left_out_is_the_default() {
-        let config = ClientConfig::from_json(r#"{"nodes":["a:1","b:2"]}"#).unwrap();
+        let config = config(&[("nodes", texts(&["a:1", "b:2"]))]).unwrap();
         assert_eq!(config.timeout, DEFAULT_TIMEOUT);
         assert_eq!(config.retry, RetryPolicy::default());
         assert!(config.watch_cluster);
@@ -202,22 +280,46 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_setting_is_named() {
-        for (json, named) in [
-            (r#"{"nodes":[]}"#, "nodes"),
-            (r#"{"address":"memory:","nodes":["a:1"]}"#, "address"),
-            (r#"{"address":"memory:","timeout":0}"#, "timeout"),
-            (r#"{"address":"memory:","timeout":"NaN"}"#, "timeout"),
-            (r#"{"address":"memory:","retry":{"maxAttempts":0}}"#, "maxAttempts"),
-            (r#"{"address":"memory:","retry":{"maxAttempts":1.5}}"#, "maxAttempts"),
-            (r#"{"address":"memory:","totalShards":-1}"#, "totalShards"),
-            (r#"{"address":"memory:","durability":"none"}"#, "durability"),
-            (r#"{"address":"memory:","durabilty":"fsync"}"#, "durabilty"),
-            (r#"{"address":"memory:","retry":{"backoffMultiplier":0.5}}"#, "backoffMultiplier"),
+    fn what_is_given_is_taken() {
+        let config = config(&[
+            ("retry.maxAttempts", Value::Number(7.0)),
+            ("retry.jitter", Value::Boolean(false)),
+            ("address", Value::Text("memory:".into())),
+            ("timeout", Value::Number(1.5)),
+        ])
+        .unwrap();
+        assert_eq!(config.timeout, Duration::from_micros(1_500));
+        assert_eq!(config.retry.max_attempts, 7);
+        assert!(!config.retry.backoff.jitter);
+    }
+
+    #[test]
+    fn every_wrong_setting_is_named_with_what_was_found() {
+        let number = Value::Number;
+        for (name, value, found) in [
+            ("nodes", texts(&[]), "0"),
+            ("nodes", Value::Other("null".into()), "null"),
+            ("address", number(1.0), "1"),
+            ("timeout", number(0.0), "0"),
+            ("timeout", number(f64::NAN), "NaN"),
+            ("timeout", Value::Text("5".into()), "\"5\""),
+            ("retry.maxAttempts", number(0.0), "0"),
+            ("retry.maxAttempts", number(1.5), "1.5"),
+            ("retry.backoffMultiplier", number(0.5), "0.5"),
+            ("retry.jitter", number(1.0), "1"),
+            ("totalShards", number(-1.0), "-1"),
+            ("durability", Value::Text("none".into()), "none"),
+            ("durabilty", Value::Text("fsync".into()), "durability"),
         ] {
-            let error = ClientConfig::from_json(json).unwrap_err();
+            let known = ("address", Value::Text("memory:".into()));
+            let settings =
+                if matches!(name, "nodes" | "address") { vec![(name, value)] } else { vec![known, (name, value)] };
+            let error = config(&settings).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-            assert!(error.message().contains(named), "{json}: {error}");
+            let named = name.split('.').next_back().unwrap();
+            assert!(error.message().contains(named) && error.message().contains(found), "{name}: {error}");
         }
+        let both = [("address", Value::Text("memory:".into())), ("nodes", texts(&["a:1"]))];
+        assert!(config(&both).unwrap_err().message().contains("nodes"));
     }
 }

@@ -123,6 +123,16 @@ impl<B: BufMut> Writer<B> {
         self.0.put_u64_le(number);
     }
 
+    /// A JavaScript number.
+    pub fn f64(&mut self, number: f64) {
+        self.0.put_f64_le(number);
+    }
+
+    /// Text with a 32-bit length before it.
+    pub fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
     /// A byte string with a 32-bit length before it. No store holds, and no page has, 4 GiB of them.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));

@@ -330,7 +330,7 @@ mod tests {
             let (asked, asked_of) = mpsc::unbounded_channel();
             let (revoked, revoked_of) = mpsc::unbounded_channel();
             let store = Fake { plan: Mutex::new(plan.to_vec()), ttl, asked, revoked };
-            let shared = Shared::new(Box::new(Opened(Arc::new(store))), Duration::from_secs(5));
+            let shared = Shared::new(Box::new(Opened(Arc::new(store))), Duration::from_secs(5)).unwrap();
             let keeper = Keeper::new(Arc::new(shared));
             Self { keeper, ttl, asked: asked_of, revoked: revoked_of }
         }

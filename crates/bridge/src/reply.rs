@@ -8,7 +8,6 @@ use bytes::BufMut;
 use norikv_core::{
     ClusterView, Entry, Error, EventKind, EventReason, Field, LeaseStatus, Page, Stats, Status, WatchBatch,
 };
-use serde_json::{Value, json};
 
 use crate::frame::Writer;
 
@@ -39,8 +38,8 @@ pub const NUMBER: u8 = 7;
 pub const ENTRIES: u8 = 8;
 /// A page of a scan: its version, whether more follows, and entries with their keys.
 pub const PAGE: u8 = 9;
-/// JSON, for what is asked for seldom.
-pub const JSON: u8 = 10;
+/// What a store says of itself.
+pub const STATUS: u8 = 10;
 /// What a transaction answered: whether it succeeded, its version, and the results of its ops.
 pub const TXN: u8 = 11;
 /// A lease: its id, and its time to live in milliseconds.
@@ -51,6 +50,8 @@ pub const LEASE_STATUS: u8 = 13;
 pub const WATCHING: u8 = 14;
 /// Batches of watches, which are named before them: the bytes cross once, however many watches they go to.
 pub const BATCHES: u8 = 15;
+/// A view of the cluster.
+pub const CLUSTER_VIEW: u8 = 16;
 
 const HAS_LEASE: u8 = 1;
 const HAS_EXPIRY: u8 = 2;
@@ -184,59 +185,63 @@ fn write_error_at(out: &mut Writer<impl BufMut>, error: &Error, depth: u8) {
     }
 }
 
-/// A status as JavaScript reads it. 64-bit numbers are text, since JSON's are not exact.
-pub(crate) fn status_to_json(status: &Status) -> Value {
-    json!({
-        "store": status.store,
-        "features": status.features,
-        "limits": {
-            "maxKeyBytes": status.limits.max_key_bytes,
-            "maxValueBytes": status.limits.max_value_bytes,
-            "maxBatchOps": status.limits.max_batch_ops,
-            "maxPageEntries": status.limits.max_page_entries,
-        },
-        "version": status.version.to_string(),
-        "sizes": {
-            "diskBytes": status.sizes.disk_bytes,
-            "compactVersion": status.sizes.compact_version.to_string(),
-        },
-        "durability": status.durability.as_str(),
-        "software": status.software,
-    })
+/// Writes what a store says of itself; `src/cluster.ts` reads it, and the two below.
+pub(crate) fn write_status(out: &mut Writer<impl BufMut>, status: &Status) {
+    out.text(&status.store);
+    out.u32(length(status.features.len()));
+    for feature in &status.features {
+        out.text(feature);
+    }
+    let limits = &status.limits;
+    let limits =
+        [limits.max_key_bytes, limits.max_value_bytes, limits.max_batch_ops, limits.max_page_entries];
+    for limit in limits {
+        out.u64(limit as u64);
+    }
+    out.version(status.version);
+    out.u64(status.sizes.disk_bytes);
+    out.version(status.sizes.compact_version);
+    out.text(status.durability.as_str());
+    out.text(&status.software);
 }
 
-/// A cluster view as JavaScript reads it.
-pub(crate) fn cluster_to_json(view: &ClusterView) -> Value {
-    json!({
-        "epoch": view.epoch.to_string(),
-        "nodes": view.nodes.iter().map(|node| json!({
-            "id": node.id, "addr": node.addr, "role": node.role,
-        })).collect::<Vec<_>>(),
-        "shards": view.shards.iter().map(|shard| json!({
-            "id": shard.id,
-            "replicas": shard.replicas.iter().map(|replica| json!({
-                "nodeId": replica.node_id, "leader": replica.leader,
-            })).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-    })
+/// Writes a cluster view.
+pub(crate) fn write_cluster_view(out: &mut Writer<impl BufMut>, view: &ClusterView) {
+    out.u64(view.epoch);
+    out.u32(length(view.nodes.len()));
+    for node in &view.nodes {
+        out.text(&node.id);
+        out.text(&node.addr);
+        out.text(&node.role);
+    }
+    out.u32(length(view.shards.len()));
+    for shard in &view.shards {
+        out.u32(shard.id);
+        out.u32(length(shard.replicas.len()));
+        for replica in &shard.replicas {
+            out.text(&replica.node_id);
+            out.u8(replica.leader.into());
+        }
+    }
 }
 
-/// A client's counts as JavaScript reads them.
-pub(crate) fn stats_to_json(stats: &Stats) -> Value {
-    json!({
-        "router": { "totalNodes": stats.total_nodes },
-        "pool": { "activeConnections": stats.active_connections },
-        "topology": { "epoch": stats.epoch.to_string(), "cachedLeaders": stats.cached_leaders },
-        "requests": {
-            "total": stats.requests.total,
-            "failed": stats.requests.failed,
-            "retried": stats.retried,
-            "inFlight": stats.requests.in_flight,
-            "latencyMs": {
-                "p50": stats.requests.latency.p50_ms,
-                "p95": stats.requests.latency.p95_ms,
-                "p99": stats.requests.latency.p99_ms,
-            },
-        },
-    })
+/// Writes a client's counts.
+pub(crate) fn write_stats(out: &mut Writer<impl BufMut>, stats: &Stats) {
+    out.u64(stats.total_nodes as u64);
+    out.u64(stats.active_connections as u64);
+    out.u64(stats.epoch);
+    out.u64(stats.cached_leaders as u64);
+    out.u64(stats.requests.total);
+    out.u64(stats.requests.failed);
+    out.u64(stats.retried);
+    out.u64(stats.requests.in_flight);
+    let latency = &stats.requests.latency;
+    for millis in [latency.p50_ms, latency.p95_ms, latency.p99_ms] {
+        out.f64(millis);
+    }
+}
+
+/// The number before that many things. No store has, and no answer holds, 2^32 of them.
+fn length(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -7,12 +7,12 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, future};
 use norikv_core::{
-    ClusterView, Consistency, Entry, LeaseId, MaybeSend, MaybeSync, Metered, Namespaced, Result, Store,
-    StoreRef,
+    ClusterView, Consistency, Entry, LeaseId, MaybeSend, MaybeSync, Meter, Namespaced, Result, Stats,
+    Store, StoreRef,
 };
 use tokio::sync::mpsc;
 
-use crate::{driver::Driver, lease::Leases, reply};
+use crate::{driver::Driver, frame::Writer, lease::Leases, reply};
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) type BoxFuture<T> = futures_util::future::BoxFuture<'static, T>;
@@ -48,6 +48,7 @@ pub struct Session {
 pub(crate) struct Shared {
     pub(crate) environment: Box<dyn Environment>,
     pub(crate) timeout: Duration,
+    pub(crate) meter: Meter,
     /// The leases that are kept alive.
     pub(crate) leases: Leases,
     store: OnceLock<StoreRef>,
@@ -63,14 +64,15 @@ impl Shared {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn new(environment: Box<dyn Environment>, timeout: Duration) -> Self {
-        Self {
+    pub(crate) fn new(environment: Box<dyn Environment>, timeout: Duration) -> Result<Self> {
+        Ok(Self {
             environment,
             timeout,
+            meter: Meter::new()?,
             leases: Leases::default(),
             store: OnceLock::new(),
             opening: Mutex::default(),
-        }
+        })
     }
 
     /// The part of the store under a prefix; the whole store, if that is empty.
@@ -88,8 +90,6 @@ impl Shared {
             .opening()
             .get_or_insert_with(|| {
                 let open = self.environment.open();
-                let open: OpenStore =
-                    Box::pin(async { Ok(Arc::new(Metered::new(open.await?)?) as StoreRef) });
                 open.shared()
             })
             .clone();
@@ -124,11 +124,11 @@ impl Session {
         environment: Box<dyn Environment>,
         timeout: Duration,
         deliver: Deliver,
-    ) -> (Self, impl Future<Output = ()> + use<>) {
-        let shared = Arc::new(Shared::new(environment, timeout));
+    ) -> Result<(Self, impl Future<Output = ()> + use<>)> {
+        let shared = Arc::new(Shared::new(environment, timeout)?);
         let (inbox, frames) = mpsc::unbounded_channel();
         let mut driver = Driver::new(shared.clone(), frames, deliver);
-        (Self { shared, inbox }, poll_fn(move |cx| driver.poll(cx)))
+        Ok((Self { shared, inbox }, poll_fn(move |cx| driver.poll(cx))))
     }
 
     /// Takes a frame of calls.
@@ -146,13 +146,15 @@ impl Session {
         consistency: Consistency,
     ) -> Option<Result<Option<Entry>>> {
         let store = self.shared.store.get()?;
-        if prefix.is_empty() {
-            return store.get_now(key, consistency);
-        }
-        match Namespaced::new(store.clone(), Bytes::copy_from_slice(prefix)) {
-            Ok(part) => part.get_now(key, consistency),
-            Err(error) => Some(Err(error)),
-        }
+        self.shared.meter.timed_now(|| {
+            if prefix.is_empty() {
+                return store.get_now(key, consistency);
+            }
+            match Namespaced::new(store.clone(), Bytes::copy_from_slice(prefix)) {
+                Ok(part) => part.get_now(key, consistency),
+                Err(error) => Some(Err(error)),
+            }
+        })
     }
 
     /// How long a lease that the client holds has left without a keep-alive: nothing if it is lost, `None` if the
@@ -162,19 +164,26 @@ impl Session {
         self.shared.leases.left(id)
     }
 
-    /// What the client counted of its own work, as JSON.
+    /// What the client counted of its own work.
     #[must_use]
-    pub fn stats(&self) -> String {
-        let stats = self.shared.store.get().map(|store| store.stats());
-        reply::stats_to_json(&stats.unwrap_or_default()).to_string()
+    pub fn stats(&self) -> BytesMut {
+        let stats = self.shared.store.get().map(|store| store.stats()).unwrap_or_default();
+        let mut out = Writer::default();
+        reply::write_stats(&mut out, &Stats { requests: self.shared.meter.stats(), ..stats });
+        out.0
     }
 
-    /// The cluster's view as JSON, if there is a cluster and its view is known.
+    /// The cluster's view, if there is a cluster and its view is known.
     #[must_use]
-    pub fn cluster_view(&self) -> Option<String> {
+    pub fn cluster_view(&self) -> Option<BytesMut> {
         let views = self.shared.store.get()?.cluster()?;
         let view = views.borrow();
-        (*view != ClusterView::default()).then(|| reply::cluster_to_json(&view).to_string())
+        if *view == ClusterView::default() {
+            return None;
+        }
+        let mut out = Writer::default();
+        reply::write_cluster_view(&mut out, &view);
+        Some(out.0)
     }
 }
 
@@ -230,7 +239,8 @@ mod tests {
                     into.lock().unwrap().extend_from_slice(&frame);
                     wake.notify_one();
                 }),
-            );
+            )
+            .unwrap();
             tokio::spawn(driver);
             Self { session, open, openings, replies, delivered }
         }

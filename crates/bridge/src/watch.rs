@@ -227,7 +227,11 @@ impl Watches {
                 let mut failures = 0;
                 let result = loop {
                     let (prefix, watch) = (prefix.clone(), watch.clone());
-                    let result = async { shared.part(prefix).await?.watch(watch, call).await }.await;
+                    let result = async {
+                        let store = shared.part(prefix).await?;
+                        shared.meter.timed(store.watch(watch, call)).await
+                    }
+                    .await;
                     match result {
                         // It had begun already: a store that is away for a while is no end of it.
                         Err(error) if goes_on && is_away(&error) => {

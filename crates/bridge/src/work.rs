@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, future::select, stream::iter};
 use norikv_core::{
     Call, ClusterView, CountResult, DeleteRangeResult, DeleteResult, Entry, Error, ErrorKind, Field,
-    FieldName, LeaseGranted, LeaseId, LeaseStatus, Namespaced, Page, PutResult, Result, Status, Steady,
+    FieldName, LeaseGranted, LeaseId, LeaseStatus, Page, PutResult, Result, Status, Steady,
     Store, TxnOp, TxnResult,
 };
 use tokio::sync::watch;
@@ -63,12 +63,13 @@ pub(crate) async fn run(
         // Not kept any more before it is not there any more.
         shared.leases.lose(id, REVOKED);
     }
-    let result = match shared.store().await {
-        Ok(store) if prefix.is_empty() => run_on(store.as_ref(), operation, call).await,
-        Ok(store) => run_on(&Namespaced::new(store, prefix)?, operation, call).await,
-        Err(error) => Err(error),
+    let counted = !matches!(operation, Operation::Connect | Operation::WatchCluster);
+    let work = async {
+        let store = shared.part(prefix).await?;
+        let work = run_on(store.as_ref(), operation, call);
+        if counted { shared.meter.timed(work).await } else { work.await }
     };
-    result.map_err(|error| judged(&shared, &leases, error))
+    work.await.map_err(|error| judged(&shared, &leases, error))
 }
 
 /// The leases that a call uses.
@@ -215,13 +216,12 @@ pub(crate) fn write(out: &mut Writer, id: u32, result: &Result<Reply>) {
             out.u64(*number);
         }
         Ok(Reply::Status(status)) => {
-            out.u8(reply::JSON);
-            out.bytes(reply::status_to_json(status).to_string().as_bytes());
+            out.u8(reply::STATUS);
+            reply::write_status(out, status);
         }
         Ok(Reply::Cluster(views)) => {
-            out.u8(reply::JSON);
-            let json = reply::cluster_to_json(&views.borrow()).to_string();
-            out.bytes(json.as_bytes());
+            out.u8(reply::CLUSTER_VIEW);
+            reply::write_cluster_view(out, &views.borrow());
         }
         Ok(Reply::Txn(result, asked)) => {
             out.u8(reply::TXN);

@@ -1,47 +1,153 @@
-//! gRPC-Web over `fetch`, for browsers, workers, and everything else that has it.
+//! gRPC-Web over `fetch`, for browsers, workers, and everything else that has it. `fetch.js` is the other half.
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     future::poll_fn,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderName, HeaderValue};
-use js_sys::{Object, Promise, Reflect, Uint8Array};
+use bytes::{Buf as _, Bytes};
 use norikv_core::{Error, ErrorKind, FieldName, NodeAddress, Result};
-use norikv_proto::ext;
-use tokio::sync::watch;
-use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{
-    AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestCredentials, RequestInit,
-    RequestMode, Response,
-};
+use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
 use crate::{
     Settings,
-    grpc::{self, Broken, Frame, Frames},
+    grpc::{self, MAX_MESSAGE_BYTES},
     transport::{Failed, Link, MessageStream, Transport},
 };
 
-#[wasm_bindgen]
+#[wasm_bindgen(module = "/src/fetch.js")]
 extern "C" {
-    /// The global one: a window's, a worker's, or that of a platform without either.
-    #[wasm_bindgen(js_name = fetch, catch)]
-    fn fetch(url: &str, init: &RequestInit) -> Result<Promise, JsValue>;
+    fn begin(
+        wake: &Closure<dyn Fn(u32)>,
+        id: u32,
+        most: u32,
+        url: &str,
+        authorization: Option<&str>,
+        timeout: Option<&str>,
+        message: &[u8],
+    );
+    fn take(id: u32) -> Option<Vec<u8>>;
+    fn end(id: u32);
+    #[wasm_bindgen(js_name = startTimer)]
+    fn start_timer(wake: &Closure<dyn Fn(u32)>, id: u32, millis: u32) -> JsValue;
+    #[wasm_bindgen(js_name = stopTimer)]
+    fn stop_timer(timer: &JsValue);
+}
+
+// What `fetch.js` tells beside the frames of gRPC-Web.
+const MESSAGE: u8 = 0;
+const TRAILERS: u8 = 0x80;
+const UNREACHED: u8 = 2;
+const BROKEN: u8 = 3;
+const TOO_LARGE: u8 = 4;
+const HTTP: u8 = 5;
+
+/// Who waits for calls and timers of the page, by number. The page has one thread.
+#[derive(Default)]
+struct Waiting {
+    last: u32,
+    wakers: HashMap<u32, Option<Waker>>,
+}
+
+thread_local! {
+    static WAITING: RefCell<Waiting> = RefCell::default();
+    /// What the page calls. Made once, and used for all calls and timers.
+    static WAKE: Closure<dyn Fn(u32)> = Closure::new(|id| {
+        let waker = WAITING.with_borrow_mut(|waiting| waiting.wakers.get_mut(&id).and_then(Option::take));
+        // Not while it is borrowed: who is woken may begin something new.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    });
+}
+
+/// A number under which the page wakes somebody, until it is dropped.
+struct Bell(u32);
+
+impl Bell {
+    fn new() -> Self {
+        WAITING.with_borrow_mut(|waiting| {
+            loop {
+                waiting.last = waiting.last.wrapping_add(1);
+                if !waiting.wakers.contains_key(&waiting.last) {
+                    waiting.wakers.insert(waiting.last, None);
+                    return Self(waiting.last);
+                }
+            }
+        })
+    }
+
+    fn register(&self, cx: &Context<'_>) {
+        let waker = Some(cx.waker().clone());
+        WAITING.with_borrow_mut(|waiting| drop(waiting.wakers.insert(self.0, waker)));
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        let waker = WAITING.with_borrow_mut(|waiting| waiting.wakers.remove(&self.0));
+        drop(waker);
+    }
+}
+
+/// Waits, by the page's timer.
+pub async fn sleep(duration: Duration) {
+    // A timer counts in 31 bits of milliseconds, rounded up so that it never fires early; who waits for longer looks again.
+    let millis = duration.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128);
+    Timer::new(u32::try_from(millis).unwrap_or(u32::MAX)).await;
+}
+
+struct Timer {
+    bell: Bell,
+    timer: JsValue,
+    begun: bool,
+}
+
+impl Timer {
+    fn new(millis: u32) -> Self {
+        let bell = Bell::new();
+        let timer = WAKE.with(|wake| start_timer(wake, bell.0, millis));
+        Self { bell, timer, begun: false }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // It fires in a task of its own, so not before it is first polled; a waker that is gone was called.
+        let id = self.bell.0;
+        let fired = std::mem::replace(&mut self.begun, true)
+            && WAITING.with_borrow(|waiting| waiting.wakers.get(&id).is_none_or(Option::is_none));
+        if fired {
+            return Poll::Ready(());
+        }
+        self.bell.register(cx);
+        Poll::Pending
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        stop_timer(&self.timer);
+    }
 }
 
 /// gRPC-Web over `fetch`.
 #[derive(Debug)]
 pub struct FetchTransport {
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     authorization: Option<String>,
-    /// True once the transport closes. Every call holds a receiver, so that close can wait for the last.
-    closing: Rc<watch::Sender<bool>>,
+    closed: Cell<bool>,
 }
 
 impl FetchTransport {
@@ -49,7 +155,7 @@ impl FetchTransport {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let authorization = settings.token.as_ref().map(|token| format!("Bearer {token}"));
-        Self { authorization, closing: Rc::new(watch::Sender::new(false)) }
+        Self { shared: Rc::new(Shared { authorization, closed: Cell::new(false) }) }
     }
 }
 
@@ -60,8 +166,7 @@ impl Transport for FetchTransport {
         Ok(FetchLink(Rc::new(Node {
             address: address.clone(),
             url: address.url(),
-            authorization: self.authorization.clone(),
-            closing: Rc::clone(&self.closing),
+            shared: Rc::clone(&self.shared),
             reachable: Cell::new(false),
             generation: Cell::new(0),
         })))
@@ -76,16 +181,15 @@ impl Transport for FetchTransport {
     }
 
     async fn close(&self) {
-        self.closing.send_replace(true);
-        self.closing.closed().await;
+        self.shared.closed.set(true);
+        // Whoever waits for an answer finds out, and lets go of it. Timers are woken for nothing: they wait on.
+        let wakers: Vec<_> = WAITING.with_borrow(|waiting| {
+            waiting.wakers.values().flatten().cloned().collect()
+        });
+        for waker in wakers {
+            waker.wake();
+        }
     }
-}
-
-/// Waits, by the page's timer.
-pub async fn sleep(duration: Duration) {
-    // A timer counts in 31 bits of milliseconds; who waits for longer looks again.
-    let millis = duration.as_millis().min(i32::MAX as u128);
-    gloo_timers::future::TimeoutFuture::new(u32::try_from(millis).unwrap_or(u32::MAX)).await;
 }
 
 /// The way to one node.
@@ -96,8 +200,7 @@ pub struct FetchLink(Rc<Node>);
 struct Node {
     address: NodeAddress,
     url: String,
-    authorization: Option<String>,
-    closing: Rc<watch::Sender<bool>>,
+    shared: Rc<Shared>,
     /// Whether the last call reached it. The connections are the browser's own, and it tells nothing of them.
     reachable: Cell<bool>,
     /// How often it became reachable.
@@ -113,11 +216,11 @@ impl Link for FetchLink {
         message: Bytes,
         timeout: Option<Duration>,
     ) -> Result<Bytes, Failed> {
-        let mut answers = self.stream(method, message, timeout).await?;
+        let mut answers = Answers::begin(&self.0, method, &message, timeout);
         let first = poll_fn(|cx| answers.poll_next(cx)).await?;
         // The status comes after the message; an answer without one is not an answer.
         while poll_fn(|cx| answers.poll_next(cx)).await?.is_some() {}
-        first.ok_or_else(|| Failed::Lost(self.0.lost("it ended the call without an answer")))
+        first.ok_or_else(|| self.0.lost("it ended the call without an answer"))
     }
 
     async fn stream(
@@ -126,48 +229,7 @@ impl Link for FetchLink {
         message: Bytes,
         timeout: Option<Duration>,
     ) -> Result<Answers, Failed> {
-        let node = &self.0;
-        let mut closing = node.closing.subscribe();
-        let call =
-            OnAbort(AbortController::new().map_err(|_| Failed::NotSent(node.internal("AbortController")))?);
-        let init =
-            node.request(&message, timeout, &call.0).map_err(|_| Failed::NotSent(node.internal("fetch")))?;
-        let promise = fetch(&format!("{}{method}", node.url), &init)
-            .map_err(|error| Failed::NotSent(node.unreachable(&said(&error))))?;
-        let closed = async {
-            let _ = closing.wait_for(|closing| *closing).await;
-        };
-        let response = match select(std::pin::pin!(closed), JsFuture::from(promise)).await {
-            Either::Left(_) => return Err(Failed::Lost(Error::closed("the client"))),
-            // It may have left: a browser does not tell a request that met no server from one without an answer.
-            Either::Right((Err(error), _)) => return Err(node.failed(&said(&error))),
-            Either::Right((Ok(response), _)) => response,
-        };
-        node.reached();
-        let response: Response =
-            response.dyn_into().map_err(|_| Failed::Lost(node.lost("it answered with something else")))?;
-        let headers = headers_of(&response.headers());
-        match grpc::status(&headers) {
-            Some(Err(failure)) => return Err(node.answered(failure)),
-            Some(Ok(())) => {}
-            None if !response.ok() => {
-                let status = http::StatusCode::from_u16(response.status()).unwrap_or_default();
-                return Err(node.answered(grpc::http_failure(status)));
-            }
-            None => {}
-        }
-        let reader = response.body().map(|body| body.get_reader().unchecked_into());
-        Ok(Answers {
-            node: Rc::clone(node),
-            reader,
-            reading: RefCell::new(None),
-            frames: Frames::default(),
-            ended: headers.contains_key("grpc-status"),
-            closing: Box::pin(async move {
-                let _ = closing.wait_for(|closing| *closing).await;
-            }),
-            _call: call,
-        })
+        Ok(Answers::begin(&self.0, method, &message, timeout))
     }
 
     fn generation(&self) -> u64 {
@@ -179,66 +241,23 @@ impl Link for FetchLink {
     }
 }
 
-/// Ends a call when nobody waits for it any more.
-#[derive(Debug)]
-struct OnAbort(AbortController);
-
-impl Drop for OnAbort {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Node {
-    fn request(
-        &self,
-        message: &Bytes,
-        timeout: Option<Duration>,
-        call: &AbortController,
-    ) -> Result<RequestInit, JsValue> {
-        let headers = Headers::new()?;
-        headers.set("content-type", "application/grpc-web+proto")?;
-        headers.set("x-grpc-web", "1")?;
-        if let Some(timeout) = timeout {
-            headers.set("grpc-timeout", &grpc::timeout_header(timeout))?;
-        }
-        if let Some(authorization) = &self.authorization {
-            headers.set("authorization", authorization)?;
-        }
-        let init = RequestInit::new();
-        init.set_method("POST");
-        init.set_headers(&headers);
-        init.set_body(&Uint8Array::from(&grpc::frame(message)[..]));
-        init.set_mode(RequestMode::Cors);
-        init.set_credentials(RequestCredentials::Omit);
-        init.set_cache(RequestCache::NoStore);
-        init.set_signal(Some(&call.signal()));
-        Ok(init)
-    }
-
     fn reached(&self) {
         if !self.reachable.replace(true) {
             self.generation.set(self.generation.get() + 1);
         }
     }
 
-    fn failed(&self, why: &str) -> Failed {
-        // Nothing was ever answered, or nothing is any more: either way it is not known to have left.
-        let known = self.reachable.replace(false);
-        let error = self.unreachable(why);
-        if known { Failed::Lost(self.lost(why)) } else { Failed::Lost(error) }
+    fn failed(&self, kind: ErrorKind, message: String) -> Error {
+        Error::new(kind, message).with(FieldName::Address, self.address.to_string().as_str())
     }
 
-    fn with_address(&self, error: Error) -> Error {
-        error.with(FieldName::Address, self.address.to_string().as_str())
-    }
-
-    fn internal(&self, what: &str) -> Error {
-        self.with_address(Error::internal(format!("this platform has no {what} as browsers have it")))
-    }
-
-    fn unreachable(&self, why: &str) -> Error {
-        self.with_address(Error::new(
+    /// It may have left: a browser does not tell a request that met no server from one without an answer.
+    fn unreached(&self, why: &str) -> Failed {
+        if self.reachable.replace(false) {
+            return self.lost(why);
+        }
+        Failed::Lost(self.failed(
             ErrorKind::Connection,
             format!(
                 "no connection to {}: {why}; see whether the server runs there, lets this page's origin in (--cors-origin), and is asked over https where the page came over https",
@@ -247,114 +266,80 @@ impl Node {
         ))
     }
 
-    fn lost(&self, why: &str) -> Error {
-        self.with_address(Error::new(
-            ErrorKind::Unavailable,
-            format!("the connection to {} was lost before the answer: {why}", self.url),
-        ))
+    fn lost(&self, why: &str) -> Failed {
+        let message = format!("the connection to {} was lost before the answer: {why}", self.url);
+        Failed::Lost(self.failed(ErrorKind::Unavailable, message))
     }
-
-    fn broken(&self, broken: &Broken) -> Failed {
-        match broken {
-            Broken::Wrong(why) => Failed::Lost(self.lost(why)),
-            Broken::TooLarge(bytes) => Failed::TooLarge(self.with_address(Error::new(
-                ErrorKind::ResourceExhausted,
-                format!(
-                    "the answer of {} has {bytes} bytes, and at most {} are taken; ask for less at once",
-                    self.url,
-                    grpc::MAX_MESSAGE_BYTES
-                ),
-            ))),
-        }
-    }
-
-    fn answered(&self, mut failure: ext::Failure) -> Failed {
-        failure
-            .metadata
-            .entry(FieldName::Address.as_str().to_owned())
-            .or_insert_with(|| self.address.to_string());
-        Failed::Answered(failure)
-    }
-}
-
-/// What a thrown thing says.
-fn said(error: &JsValue) -> String {
-    let message = Reflect::get(error, &JsValue::from_str("message")).ok();
-    message.and_then(|message| message.as_string()).unwrap_or_else(|| format!("{error:?}"))
-}
-
-/// Those of the answer's headers that say how the call went.
-fn headers_of(headers: &Headers) -> HeaderMap {
-    let names = ["grpc-status", "grpc-message", "grpc-status-details-bin", "leader-hint"];
-    let found = names.into_iter().filter_map(|name| {
-        let value = headers.get(name).ok()??;
-        Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?))
-    });
-    found.collect()
-}
-
-/// The trailers of gRPC-Web: lines of text.
-fn trailers_of(text: &[u8]) -> HeaderMap {
-    let lines = text.split(|byte| *byte == b'\n');
-    let fields = lines.filter_map(|line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let at = line.iter().position(|byte| *byte == b':')?;
-        let name = HeaderName::from_bytes(line[..at].trim_ascii()).ok()?;
-        Some((name, HeaderValue::from_bytes(line[at + 1..].trim_ascii()).ok()?))
-    });
-    fields.collect()
 }
 
 /// The answers of a call, as its body comes.
 pub struct Answers {
     node: Rc<Node>,
-    reader: Option<ReadableStreamDefaultReader>,
-    reading: RefCell<Option<JsFuture>>,
-    frames: Frames,
+    bell: Bell,
     ended: bool,
-    closing: Pin<Box<dyn Future<Output = ()>>>,
-    _call: OnAbort,
+}
+
+impl Answers {
+    fn begin(node: &Rc<Node>, method: &str, message: &[u8], timeout: Option<Duration>) -> Self {
+        let bell = Bell::new();
+        let url = [&node.url, method].concat();
+        let timeout = timeout.map(grpc::timeout_header);
+        let most = u32::try_from(MAX_MESSAGE_BYTES).unwrap_or(u32::MAX);
+        let authorization = node.shared.authorization.as_deref();
+        WAKE.with(|wake| begin(wake, bell.0, most, &url, authorization, timeout.as_deref(), message));
+        Self { node: Rc::clone(node), bell, ended: false }
+    }
+
+    fn take(&mut self, event: Vec<u8>) -> Result<Option<Bytes>, Failed> {
+        let node = &self.node;
+        let mut event = Bytes::from(event);
+        let (mark, number) = (event.get_u8(), event.get_u32());
+        if !matches!(mark, UNREACHED | BROKEN) {
+            node.reached();
+        }
+        if mark == MESSAGE {
+            return Ok(Some(event));
+        }
+        self.ended = true;
+        Err(match mark {
+            TRAILERS => match grpc::status(&|name| trailer(&event, name)) {
+                Some(Ok(())) => return Ok(None),
+                Some(Err(failure)) => grpc::answered(failure, &node.address),
+                None => node.lost("the answer has no status"),
+            },
+            HTTP => grpc::answered(grpc::http_failure(number), &node.address),
+            TOO_LARGE => Failed::TooLarge(grpc::too_large(&node.address, number as usize)),
+            UNREACHED => node.unreached(&String::from_utf8_lossy(&event)),
+            BROKEN => node.lost(&String::from_utf8_lossy(&event)),
+            _ => node.lost("the answer is compressed, which was not asked for"),
+        })
+    }
 }
 
 impl MessageStream for Answers {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failed>> {
-        loop {
-            match self.frames.pull() {
-                Ok(Some(Frame::Message(message))) => return Poll::Ready(Ok(Some(message))),
-                Ok(Some(Frame::Trailers(text))) => {
-                    self.ended = true;
-                    match grpc::status(&trailers_of(&text)) {
-                        Some(Ok(())) => return Poll::Ready(Ok(None)),
-                        Some(Err(failure)) => return Poll::Ready(Err(self.node.answered(failure))),
-                        None => {
-                            return Poll::Ready(Err(Failed::Lost(self.node.lost("the answer has no status"))));
-                        }
-                    }
-                }
-                Ok(None) => {}
-                Err(broken) => return Poll::Ready(Err(self.node.broken(&broken))),
-            }
-            if self.ended {
-                return Poll::Ready(Ok(None));
-            }
-            if self.closing.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(Failed::Lost(Error::closed("the client"))));
-            }
-            let Some(reader) = &self.reader else {
-                return Poll::Ready(Err(Failed::Lost(self.node.lost("the answer has no body"))));
-            };
-            let mut slot = self.reading.borrow_mut();
-            let reading = slot.get_or_insert_with(|| JsFuture::from(reader.read()));
-            let read = ready!(Pin::new(reading).poll(cx));
-            *slot = None;
-            drop(slot);
-            match read.map(Object::from).and_then(|read| Reflect::get(&read, &JsValue::from_str("value"))) {
-                Ok(value) if value.is_undefined() => {
-                    return Poll::Ready(Err(Failed::Lost(self.node.lost("the answer broke off"))));
-                }
-                Ok(value) => self.frames.push(Uint8Array::from(value).to_vec().into()),
-                Err(error) => return Poll::Ready(Err(self.node.failed(&said(&error)))),
-            }
+        if self.ended {
+            return Poll::Ready(Ok(None));
         }
+        if self.node.shared.closed.get() {
+            return Poll::Ready(Err(Failed::Lost(Error::closed("the client"))));
+        }
+        self.bell.register(cx);
+        take(self.bell.0).map_or(Poll::Pending, |event| Poll::Ready(self.take(event)))
     }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        end(self.bell.0);
+    }
+}
+
+/// A field of the trailers of gRPC-Web, which are lines of text.
+fn trailer<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    text.split(|byte| *byte == b'\n').find_map(|line| {
+        let at = line.iter().position(|byte| *byte == b':')?;
+        let found = line[..at].trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+        found.then(|| line[at + 1..].trim_ascii())
+    })
 }

@@ -5,10 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::HeaderMap;
-use norikv_core::FieldName;
+use norikv_core::{Error, ErrorKind, FieldName, NodeAddress};
 use norikv_proto::{ERROR_DOMAIN, ext};
 use prost::Message;
+
+use crate::transport::Failed;
 
 /// The bytes before every message: a flag and the length.
 pub const FRAME_HEADER: usize = 5;
@@ -114,30 +115,30 @@ pub fn timeout_header(timeout: Duration) -> String {
     }
 }
 
-/// The status that headers or trailers carry: `None` without one, `Ok` for success.
+/// The status that headers or trailers carry, by their fields' names: `None` without one, `Ok` for success.
 #[must_use]
-pub fn status(headers: &HeaderMap) -> Option<Result<(), ext::Failure>> {
-    let code = headers.get("grpc-status")?.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(2);
+pub fn status<'a>(field: &dyn Fn(&str) -> Option<&'a [u8]>) -> Option<Result<(), ext::Failure>> {
+    let text = |name| field(name).and_then(|value| std::str::from_utf8(value).ok());
+    field("grpc-status")?;
+    let code = text("grpc-status").and_then(|code| code.parse().ok()).unwrap_or(2);
     if code == 0 {
         return Some(Ok(()));
     }
-    let message =
-        headers.get("grpc-message").map_or_else(String::new, |text| percent_decoded(text.as_bytes()));
-    let details = headers
-        .get("grpc-status-details-bin")
-        .and_then(|text| BASE64.decode(text.as_bytes()).ok())
-        .and_then(|bytes| RpcStatus::decode(&bytes[..]).ok())
+    let message = field("grpc-message").map_or_else(String::new, percent_decoded);
+    let details = field("grpc-status-details-bin")
+        .and_then(|text| BASE64.decode(text).ok())
+        .and_then(|bytes| RpcStatus::decode(Bytes::from(bytes)).ok())
         .and_then(|status| {
             status
                 .details
                 .into_iter()
                 .filter(|detail| detail.type_url.ends_with("/google.rpc.ErrorInfo"))
-                .filter_map(|detail| ErrorInfo::decode(&detail.value[..]).ok())
+                .filter_map(|detail| ErrorInfo::decode(detail.value).ok())
                 .find(|info| info.domain == ERROR_DOMAIN || info.metadata.contains_key(LEADER_HINT))
         })
         .unwrap_or_default();
     let mut metadata = details.metadata;
-    if let Some(hint) = headers.get(LEADER_HINT).and_then(|hint| hint.to_str().ok()) {
+    if let Some(hint) = text(LEADER_HINT) {
         metadata.insert(FieldName::LeaderHint.as_str().to_owned(), hint.to_owned());
     } else if let Some(hint) = metadata.remove(LEADER_HINT) {
         metadata.insert(FieldName::LeaderHint.as_str().to_owned(), hint);
@@ -150,8 +151,8 @@ const LEADER_HINT: &str = "leader-hint";
 
 /// What an HTTP answer without a gRPC status means, as gRPC maps it.
 #[must_use]
-pub fn http_failure(status: http::StatusCode) -> ext::Failure {
-    let code = match status.as_u16() {
+pub fn http_failure(status: u32) -> ext::Failure {
+    let code = match status {
         400 => 13,
         401 => 16,
         403 => 7,
@@ -164,6 +165,23 @@ pub fn http_failure(status: http::StatusCode) -> ext::Failure {
         message: format!("HTTP {status} without a gRPC status; is the address that of a NoriKV server?"),
         ..Default::default()
     }
+}
+
+/// The refusal of an answer that has too many bytes.
+pub(crate) fn too_large(address: &NodeAddress, bytes: usize) -> Error {
+    let message = format!(
+        "the answer of {address} has {bytes} bytes, and at most {MAX_MESSAGE_BYTES} are taken; ask for less at once: fewer keys, or a smaller limit"
+    );
+    Error::new(ErrorKind::ResourceExhausted, message).with(FieldName::Address, address.to_string().as_str())
+}
+
+/// A failure that a server told, with whose it is.
+pub(crate) fn answered(mut failure: ext::Failure, address: &NodeAddress) -> Failed {
+    failure
+        .metadata
+        .entry(FieldName::Address.as_str().to_owned())
+        .or_insert_with(|| address.to_string());
+    Failed::Answered(failure)
 }
 
 fn percent_decoded(text: &[u8]) -> String {
@@ -200,8 +218,8 @@ struct RpcStatus {
 struct Any {
     #[prost(string, tag = "1")]
     type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
 }
 
 /// `google.rpc.ErrorInfo`.
@@ -254,16 +272,16 @@ mod tests {
             metadata: HashMap::from([("expected".into(), "1.2".into())]),
         };
         let any =
-            Any { type_url: "type.googleapis.com/google.rpc.ErrorInfo".into(), value: info.encode_to_vec() };
+            Any { type_url: "type.googleapis.com/google.rpc.ErrorInfo".into(), value: info.encode_to_vec().into() };
         let details = RpcStatus { code: 9, message: String::new(), details: vec![any] };
-        let mut headers = HeaderMap::new();
-        headers.insert("grpc-status", "9".parse().unwrap());
-        headers.insert("grpc-message", "100%25 caf%C3%A9 %zz".parse().unwrap());
-        headers.insert(
-            "grpc-status-details-bin",
-            BASE64.encode(details.encode_to_vec()).trim_end_matches('=').parse().unwrap(),
-        );
-        let failure = status(&headers).unwrap().unwrap_err();
+        let details = BASE64.encode(details.encode_to_vec());
+        let failure = status(&|name| match name {
+            "grpc-status" => Some(b"9"),
+            "grpc-message" => Some(b"100%25 caf%C3%A9 %zz"),
+            "grpc-status-details-bin" => Some(details.trim_end_matches('=').as_bytes()),
+            _ => None,
+        });
+        let failure = failure.unwrap().unwrap_err();
         assert_eq!((failure.code, failure.message.as_str()), (9, "100% café %zz"));
         assert_eq!(failure.reason, "VERSION_MISMATCH");
         assert_eq!(failure.metadata["expected"], "1.2");
@@ -271,10 +289,12 @@ mod tests {
 
     #[test]
     fn the_leader_hint_is_found_in_the_metadata() {
-        let mut headers = HeaderMap::new();
-        headers.insert("grpc-status", "14".parse().unwrap());
-        headers.insert("leader-hint", "node-2".parse().unwrap());
-        let failure = status(&headers).unwrap().unwrap_err();
+        let failure = status(&|name| match name {
+            "grpc-status" => Some(b"14"),
+            "leader-hint" => Some(b"node-2"),
+            _ => None,
+        });
+        let failure = failure.unwrap().unwrap_err();
         assert_eq!(failure.metadata["leaderHint"], "node-2");
     }
 

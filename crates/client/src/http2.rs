@@ -216,10 +216,10 @@ impl Node {
             false => Failed::NotSent(self.unreachable(&error)),
         })?;
         let (head, body) = response.into_parts();
-        match grpc::status(&head.headers) {
+        match status(&head.headers) {
             Some(Err(failure)) => return Err(self.answered(failure)),
             None if !head.status.is_success() => {
-                return Err(self.answered(grpc::http_failure(head.status)));
+                return Err(self.answered(grpc::http_failure(head.status.as_u16().into())));
             }
             _ => {}
         }
@@ -286,23 +286,12 @@ impl Node {
     fn broken(&self, broken: &Broken) -> Failed {
         match broken {
             Broken::Wrong(why) => Failed::Lost(self.lost(why)),
-            Broken::TooLarge(bytes) => Failed::TooLarge(self.with_address(Error::new(
-                ErrorKind::ResourceExhausted,
-                format!(
-                    "the answer of {} has {bytes} bytes, and at most {} are taken; ask for less at once: fewer keys, or a smaller limit",
-                    self.address,
-                    grpc::MAX_MESSAGE_BYTES
-                ),
-            ))),
+            Broken::TooLarge(bytes) => Failed::TooLarge(grpc::too_large(&self.address, *bytes)),
         }
     }
 
-    fn answered(&self, mut failure: ext::Failure) -> Failed {
-        failure
-            .metadata
-            .entry(FieldName::Address.as_str().to_owned())
-            .or_insert_with(|| self.address.to_string());
-        Failed::Answered(failure)
+    fn answered(&self, failure: ext::Failure) -> Failed {
+        grpc::answered(failure, &self.address)
     }
 }
 
@@ -346,7 +335,7 @@ impl MessageStream for Answers {
                     let trailers =
                         ready!(self.body.poll_trailers(cx)).map_err(|error| self.node.failed(&error))?;
                     self.ended = true;
-                    match trailers.as_ref().and_then(grpc::status) {
+                    match trailers.as_ref().and_then(status) {
                         Some(Ok(())) if self.frames.is_empty() => {}
                         Some(Err(failure)) => return Poll::Ready(Err(self.node.answered(failure))),
                         _ => {
@@ -357,4 +346,9 @@ impl MessageStream for Answers {
             }
         }
     }
+}
+
+/// The status that headers or trailers carry.
+fn status(headers: &HeaderMap) -> Option<std::result::Result<(), ext::Failure>> {
+    grpc::status(&|name| headers.get(name).map(HeaderValue::as_bytes))
 }

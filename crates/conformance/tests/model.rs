@@ -4,10 +4,10 @@
 mod worlds;
 
 use norikv_conformance::conformance;
-use worlds::{Counted, File, Memory, Namespace, Served};
+use worlds::{File, Memory, Namespace, Served};
 
 conformance!(memory, Memory, [plain, full]);
-conformance!(memory_namespace, Counted(Namespace(Memory)), [plain, full]);
+conformance!(memory_namespace, Namespace(Memory), [plain, full]);
 conformance!(memory_served, Served::new(Memory), [plain, full]);
 conformance!(memory_served_namespace, Namespace(Served::new(Memory)), [plain, full]);
 
@@ -15,6 +15,6 @@ conformance!(file, File::FSYNC, [plain, full, disk]);
 conformance!(file_uncached, File::UNCACHED, [plain, full, disk]);
 conformance!(file_namespace, Namespace(File::FSYNC), [plain, full, disk]);
 conformance!(file_served, Served::new(File::FSYNC), [plain, full, disk]);
-conformance!(file_served_namespace, Counted(Namespace(Served::new(File::RELAXED))), [plain, full, disk]);
+conformance!(file_served_namespace, Namespace(Served::new(File::RELAXED)), [plain, full, disk]);
 
 conformance!(norikv_v1_alone, Served { world: File::FSYNC, plain: true }, [plain, lacking]);

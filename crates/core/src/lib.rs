@@ -14,7 +14,7 @@ mod entry;
 mod error;
 mod lease;
 mod limits;
-mod metered;
+mod meter;
 mod namespaced;
 mod placement;
 mod range;
@@ -37,9 +37,9 @@ pub use lease::{LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive}
 pub use limits::{
     DEFAULT_MAX_VALUE_BYTES, DEFAULT_TIMEOUT, Limits, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEEP_ALIVES,
     MAX_KEY_BYTES, MAX_TTL, MAX_TXN_BYTES, MAX_TXN_OPS, PROGRESS_INTERVAL, check_idempotency_key, check_key,
-    check_value, ttl_from_millis,
+    check_value, number_text, ttl_from_millis,
 };
-pub use metered::{LatencySummary, Metered, RequestStats};
+pub use meter::{LatencySummary, Meter, RequestStats};
 pub use namespaced::Namespaced;
 pub use placement::{DEFAULT_TOTAL_SHARDS, jump_consistent_hash, shard_for_key, xxhash64};
 pub use range::KeyRange;

@@ -109,8 +109,43 @@ pub fn ttl_from_millis(millis: f64) -> Result<Ttl> {
         return Ttl::from_millis(millis as u64);
     }
     Err(Error::invalid_argument(format!(
-        "ttlMs is a whole number of milliseconds from 1 to {max} (10 years); got {millis}"
+        "ttlMs is a whole number of milliseconds from 1 to {} (10 years); got {}",
+        number_text(max),
+        number_text(millis)
     )))
+}
+
+/// A JavaScript number for people: its whole digits, and three after the point where it has any.
+///
+/// The standard library's way of writing every `f64` exactly is larger than all that a browser needs of it.
+///
+/// ```
+/// use norikv_core::number_text;
+/// assert_eq!(number_text(-1.5), "-1.5");
+/// assert_eq!(number_text(1e12), "1000000000000");
+/// assert_eq!(number_text(0.0004), "0.000");
+/// assert_eq!(number_text(f64::NAN), "NaN");
+/// assert_eq!(number_text(1e300), "Infinity");
+/// ```
+#[must_use]
+pub fn number_text(number: f64) -> String {
+    if number.is_nan() {
+        return "NaN".to_owned();
+    }
+    let sign = if number < 0.0 { "-" } else { "" };
+    let size = number.abs();
+    if size >= 1e18 {
+        return format!("{sign}Infinity");
+    }
+    // Below 2^63, checked above; what is cut off is written after the point.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let (whole, thousandths) = (size as u64, (size.fract() * 1e3) as u64);
+    if size.fract() == 0.0 {
+        return format!("{sign}{whole}");
+    }
+    let digits = format!("{thousandths:03}");
+    let shown = digits.trim_end_matches('0');
+    format!("{sign}{whole}.{}", if shown.is_empty() { "000" } else { shown })
 }
 
 #[cfg(test)]

@@ -67,21 +67,21 @@ impl Outbox {
     }
 }
 
-/// Makes a client of a configuration in JSON. Answers its number, or the frame of an error.
+/// Makes a client of a frame of settings. Answers its number, or the frame of an error.
 #[napi]
 pub fn create_client(
-    config: String,
+    config: &[u8],
     page: Uint8Array,
     deliver: Function<'_, Uint8Array, ()>,
 ) -> napi::Result<Either<u32, Uint8Array>> {
-    match try_create(&config, page, &deliver)? {
+    match try_create(config, page, &deliver)? {
         Ok(id) => Ok(Either::A(id)),
         Err(error) => Ok(Either::B(error_frame(&error))),
     }
 }
 
 fn try_create(
-    config: &str,
+    config: &[u8],
     page: Uint8Array,
     deliver: &Function<'_, Uint8Array, ()>,
 ) -> napi::Result<Result<u32>> {
@@ -92,7 +92,7 @@ fn try_create(
             .build_callback(|context| Ok(Uint8Array::from(context.value.take())))?,
     );
     Ok((|| {
-        let config = ClientConfig::from_json(config)?;
+        let config = ClientConfig::read(Bytes::copy_from_slice(config))?;
         let runtime = Runtime::current()?;
         let timeout = config.timeout;
         let outbox = Arc::new(Outbox::default());
@@ -105,7 +105,7 @@ fn try_create(
                     to_javascript.call(outbox.clone(), ThreadsafeFunctionCallMode::NonBlocking);
                 }
             }),
-        );
+        )?;
         runtime.handle().spawn(driver);
         let client = Client { session, callback, page, held: Cell::new(false), _runtime: runtime };
         Ok(CLIENTS.with_borrow_mut(|clients| {
@@ -216,16 +216,16 @@ pub fn lease_left(id: u32, lease: BigInt) -> f64 {
 
 const UNKNOWN: f64 = -1.0;
 
-/// What the client counted of its own work, as JSON.
+/// What the client counted of its own work.
 #[napi]
-pub fn stats(id: u32) -> Option<String> {
-    with_client(id, |client| client.session.stats())
+pub fn stats(id: u32) -> Option<Uint8Array> {
+    with_client(id, |client| Uint8Array::from(Vec::from(client.session.stats())))
 }
 
-/// The cluster's view as JSON, if it is known.
+/// The cluster's view, if it is known.
 #[napi]
-pub fn cluster_view(id: u32) -> Option<String> {
-    with_client(id, |client| client.session.cluster_view()).flatten()
+pub fn cluster_view(id: u32) -> Option<Uint8Array> {
+    with_client(id, |client| client.session.cluster_view()).flatten().map(|view| Vec::from(view).into())
 }
 
 fn with_client<T>(id: u32, f: impl FnOnce(&Client) -> T) -> Option<T> {

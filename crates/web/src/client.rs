@@ -30,17 +30,17 @@ struct Outbox {
     called: Cell<bool>,
 }
 
-/// Makes a client of a configuration in JSON. Answers its number, or the frame of an error.
+/// Makes a client of a frame of settings. Answers its number, or the frame of an error.
 #[wasm_bindgen(js_name = createClient)]
-pub fn create_client(config: &str, deliver: Function) -> JsValue {
+pub fn create_client(config: &[u8], deliver: Function) -> JsValue {
     match try_create(config, deliver) {
         Ok(id) => JsValue::from(id),
         Err(error) => error_frame(&error).into(),
     }
 }
 
-fn try_create(config: &str, deliver: Function) -> Result<u32> {
-    let config = ClientConfig::from_json(config)?;
+fn try_create(config: &[u8], deliver: Function) -> Result<u32> {
+    let config = ClientConfig::read(Bytes::copy_from_slice(config))?;
     let timeout = config.timeout;
     let outbox = Rc::new(Outbox::default());
     let (session, driver) = Session::new(
@@ -60,7 +60,7 @@ fn try_create(config: &str, deliver: Function) -> Result<u32> {
                 let _ = deliver.call1(&JsValue::NULL, &Uint8Array::from(&frame[..]));
             });
         }),
-    );
+    )?;
     wasm_bindgen_futures::spawn_local(driver);
     Ok(CLIENTS.with_borrow_mut(|clients| {
         clients.next += 1;
@@ -90,16 +90,16 @@ pub fn lease_left(id: u32, lease: u64) -> f64 {
     left.map_or(-1.0, |left| left.as_secs_f64() * 1e3)
 }
 
-/// What the client counted of its own work, as JSON.
+/// What the client counted of its own work.
 #[wasm_bindgen]
-pub fn stats(id: u32) -> Option<String> {
-    with_client(id, Session::stats)
+pub fn stats(id: u32) -> Option<Vec<u8>> {
+    with_client(id, |client| client.stats().into())
 }
 
-/// The cluster's view as JSON, if it is known.
+/// The cluster's view, if it is known.
 #[wasm_bindgen(js_name = clusterView)]
-pub fn cluster_view(id: u32) -> Option<String> {
-    with_client(id, Session::cluster_view).flatten()
+pub fn cluster_view(id: u32) -> Option<Vec<u8>> {
+    with_client(id, Session::cluster_view).flatten().map(Into::into)
 }
 
 fn with_client<T>(id: u32, f: impl FnOnce(&Session) -> T) -> Option<T> {

@@ -101,7 +101,7 @@ impl Fixture {
     }
 
     fn of(store: StoreRef) -> Self {
-        let shared = Shared::new(Box::new(Opened(store.clone())), Duration::from_secs(5));
+        let shared = Shared::new(Box::new(Opened(store.clone())), Duration::from_secs(5)).unwrap();
         let watches = Watches::new(Arc::new(shared));
         Self { store, watches, deadlines: Alarm::new(), out: Writer::default() }
     }

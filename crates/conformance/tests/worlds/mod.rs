@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use norikv_client::{RemoteStore, Settings as ClientSettings};
 use norikv_conformance::{Fixture, Setup, World, put};
-use norikv_core::{Durability, MAX_KEY_BYTES, Metered, Namespaced, Result, StoreRef};
+use norikv_core::{Durability, MAX_KEY_BYTES, Namespaced, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
 use norikv_server::{Server, ServerSettings};
 use tempfile::TempDir;
@@ -172,23 +172,5 @@ impl<W: World> World for Namespace<W> {
     async fn reopen(&self, fixture: Fixture) -> Result<Fixture> {
         let whole: Fixture = *fixture.keep.downcast().unwrap();
         part(self.0.reopen(whole).await?)
-    }
-}
-
-/// A store whose calls are counted.
-pub(crate) struct Counted<W>(pub(crate) W);
-
-fn counted(inner: Fixture) -> Result<Fixture> {
-    Ok(Fixture { store: Arc::new(Metered::new(StoreRef::clone(&inner.store))?), ..inner })
-}
-
-#[async_trait]
-impl<W: World> World for Counted<W> {
-    async fn open(&self, setup: Setup) -> Result<Fixture> {
-        counted(self.0.open(setup).await?)
-    }
-
-    async fn reopen(&self, fixture: Fixture) -> Result<Fixture> {
-        counted(self.0.reopen(fixture).await?)
     }
 }
