@@ -8,22 +8,22 @@ use web_time::Instant;
 
 use crate::session::{Environment, Sleep};
 
-/// When things are due, in order, with one timer for the first of them.
-pub(crate) struct Alarm<T> {
-    due: BTreeSet<(Instant, T)>,
+/// When things, known by their numbers, are due, in order, with one timer for the first of them.
+pub(crate) struct Alarm {
+    due: BTreeSet<(Instant, u64)>,
     timer: Option<(Instant, Sleep)>,
 }
 
-impl<T: Ord + Copy> Alarm<T> {
+impl Alarm {
     pub(crate) const fn new() -> Self {
         Self { due: BTreeSet::new(), timer: None }
     }
 
-    pub(crate) fn insert(&mut self, at: Instant, what: T) {
+    pub(crate) fn insert(&mut self, at: Instant, what: u64) {
         self.due.insert((at, what));
     }
 
-    pub(crate) fn remove(&mut self, at: Instant, what: T) {
+    pub(crate) fn remove(&mut self, at: Instant, what: u64) {
         self.due.remove(&(at, what));
     }
 
@@ -32,12 +32,12 @@ impl<T: Ord + Copy> Alarm<T> {
     }
 
     /// What is due up to a moment, the first first.
-    pub(crate) fn until(&self, moment: Instant) -> impl Iterator<Item = (Instant, T)> + '_ {
+    pub(crate) fn until(&self, moment: Instant) -> impl Iterator<Item = (Instant, u64)> + '_ {
         self.due.iter().copied().take_while(move |(at, _)| *at <= moment)
     }
 
     /// Takes what is due first, if that is now.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<T> {
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<u64> {
         let (_, what) = self.due.first().copied().filter(|(at, _)| *at <= now)?;
         self.due.pop_first();
         Some(what)

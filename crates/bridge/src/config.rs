@@ -312,8 +312,11 @@ mod tests {
             ("durabilty", Value::Text("fsync".into()), "durability"),
         ] {
             let known = ("address", Value::Text("memory:".into()));
-            let settings =
-                if matches!(name, "nodes" | "address") { vec![(name, value)] } else { vec![known, (name, value)] };
+            let settings = if matches!(name, "nodes" | "address") {
+                vec![(name, value)]
+            } else {
+                vec![known, (name, value)]
+            };
             let error = config(&settings).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             let named = name.split('.').next_back().unwrap();

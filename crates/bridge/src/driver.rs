@@ -54,8 +54,8 @@ pub(crate) struct Driver {
     deliver: Deliver,
     calls: HashMap<u32, Running>,
     futures: FuturesUnordered<BoxFuture<Finished>>,
-    /// When calls are due, and which.
-    deadlines: Alarm<u32>,
+    /// When calls are due, and the numbers of which.
+    deadlines: Alarm,
     watches: Watches,
     keeper: Keeper,
     out: Writer,
@@ -98,7 +98,7 @@ impl Driver {
         }
         while self.deadlines.poll(self.shared.environment.as_ref(), cx).is_ready() {
             while let Some(id) = self.deadlines.pop(Instant::now()) {
-                self.end(id, End::TimedOut);
+                self.end(u32::try_from(id).unwrap_or_default(), End::TimedOut);
             }
             // What timed out is polled once more, to be answered.
             cx.waker().wake_by_ref();
@@ -149,7 +149,7 @@ impl Driver {
         let call = Call::with_timeout(timeout);
         if let Operation::Watch(watch, credit) = operation {
             self.watches.begin(id, prefix, watch, credit, call);
-            return self.deadlines.insert(call.deadline(), id);
+            return self.deadlines.insert(call.deadline(), id.into());
         }
         let timed = !matches!(operation, Operation::WatchCluster | Operation::Close);
         let writes = match &operation {
@@ -166,7 +166,7 @@ impl Driver {
         let work = run(self.shared.clone(), prefix, operation, call);
         self.push(id, work, call, writes);
         if timed {
-            self.deadlines.insert(call.deadline(), id);
+            self.deadlines.insert(call.deadline(), id.into());
         }
     }
 
@@ -208,7 +208,7 @@ impl Driver {
         let Some(running) = self.calls.remove(&id) else {
             return;
         };
-        self.deadlines.remove(running.call.deadline(), id);
+        self.deadlines.remove(running.call.deadline(), id.into());
         let result = match (finished.result, running.end) {
             (Some(result), _) => result,
             (None, end) => Err(ended(end.unwrap_or(End::Cancelled), &running)),

@@ -58,7 +58,7 @@ struct Renewal {
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     kept: HashMap<LeaseId, Kept>,
-    alarm: Alarm<LeaseId>,
+    alarm: Alarm,
     calls: FuturesUnordered<BoxFuture<Answer>>,
 }
 
@@ -74,7 +74,7 @@ impl Keeper {
         // A grant that took its time is renewed the sooner.
         let due = Instant::now() + (ttl / 3).saturating_sub(sent.elapsed());
         self.kept.insert(id, Kept { ttl, due, renewing: false, failures: 0 });
-        self.alarm.insert(due, id);
+        self.alarm.insert(due, id.get());
     }
 
     /// Renews what is due, and answers what was lost since the last time.
@@ -93,7 +93,7 @@ impl Keeper {
         let lost = self.shared.leases.take_news();
         for Lost { id, .. } in &lost {
             if let Some(kept) = self.kept.remove(id) {
-                self.alarm.remove(kept.due, *id);
+                self.alarm.remove(kept.due, id.get());
             }
         }
         lost
@@ -104,20 +104,21 @@ impl Keeper {
         let soon: Vec<_> = self.alarm.until(now + WINDOW).collect();
         let mut ids = Vec::new();
         let mut patience = Duration::MAX;
-        for (due, id) in soon {
-            let Some(kept) = self.kept.get_mut(&id) else {
-                self.alarm.remove(due, id);
+        for (due, number) in soon {
+            let known = LeaseId::new(number).and_then(|id| Some((id, self.kept.get_mut(&id)?)));
+            let Some((id, kept)) = known else {
+                self.alarm.remove(due, number);
                 continue;
             };
             // One of a short time would otherwise be renewed each time another is.
             if due > now && (kept.renewing || due - now > kept.ttl / 12) {
                 continue;
             }
-            self.alarm.remove(due, id);
+            self.alarm.remove(due, id.get());
             match self.shared.leases.left(id) {
                 Some(left) if !left.is_zero() => {
                     kept.due = now + left;
-                    self.alarm.insert(kept.due, id);
+                    self.alarm.insert(kept.due, id.get());
                     if !kept.renewing {
                         kept.renewing = true;
                         patience = patience.min(kept.ttl / 3).max(PATIENCE);
@@ -173,7 +174,7 @@ impl Keeper {
                 continue;
             }
             let Some(kept) = self.kept.get_mut(&id) else { continue };
-            self.alarm.remove(kept.due, id);
+            self.alarm.remove(kept.due, id.get());
             kept.renewing = false;
             match ttl {
                 Some(ttl) => {
@@ -187,7 +188,7 @@ impl Keeper {
                     kept.due = Instant::now() + BACKOFF.delay(kept.failures).min(left);
                 }
             }
-            self.alarm.insert(kept.due, id);
+            self.alarm.insert(kept.due, id.get());
         }
     }
 

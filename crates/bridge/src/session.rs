@@ -7,8 +7,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, future};
 use norikv_core::{
-    ClusterView, Consistency, Entry, LeaseId, MaybeSend, MaybeSync, Meter, Namespaced, Result, Stats,
-    Store, StoreRef,
+    ClusterView, Consistency, Entry, LeaseId, MaybeSend, MaybeSync, Meter, Namespaced, Result, Stats, Store,
+    StoreRef,
 };
 use tokio::sync::mpsc;
 

@@ -53,12 +53,12 @@ struct Group {
 /// Where replies and deadlines of watches are.
 pub(crate) struct Answers<'a> {
     pub(crate) out: &'a mut Writer,
-    pub(crate) deadlines: &'a mut Alarm<u32>,
+    pub(crate) deadlines: &'a mut Alarm,
 }
 
 impl Answers<'_> {
     fn fail(&mut self, id: u32, call: &Call, error: &Error) {
-        self.deadlines.remove(call.deadline(), id);
+        self.deadlines.remove(call.deadline(), id.into());
         self.out.u32(id);
         self.out.u8(reply::ERROR);
         reply::write_error(self.out, error);
@@ -338,7 +338,7 @@ impl Watches {
         }
         subscriber.told = true;
         subscriber.last = start;
-        to.deadlines.remove(subscriber.call.deadline(), id);
+        to.deadlines.remove(subscriber.call.deadline(), id.into());
         to.out.u32(id);
         to.out.u8(reply::WATCHING);
         to.out.version(start);

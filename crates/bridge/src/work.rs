@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, future::select, stream::iter};
 use norikv_core::{
     Call, ClusterView, CountResult, DeleteRangeResult, DeleteResult, Entry, Error, ErrorKind, Field,
-    FieldName, LeaseGranted, LeaseId, LeaseStatus, Page, PutResult, Result, Status, Steady,
-    Store, TxnOp, TxnResult,
+    FieldName, LeaseGranted, LeaseId, LeaseStatus, Page, PutResult, Result, Status, Steady, Store, TxnOp,
+    TxnResult,
 };
 use tokio::sync::watch;
 

@@ -8,7 +8,7 @@ use norikv_proto::{
     ext::{self, BatchOp, batch_op::Op, batch_result::Result as Answer},
     v1,
 };
-use prost::Message;
+use prost::{DecodeError, Message};
 
 use crate::{
     node::Node,
@@ -72,13 +72,12 @@ fn encode(message: &impl Message) -> Bytes {
 
 /// The answer of a call.
 pub(crate) fn decode<M: Message + Default>(address: &NodeAddress, answer: Bytes) -> Result<M, Failed> {
-    M::decode(answer).map_err(|error| {
-        Failed::Lost(
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("{address} answered something else than was asked for ({error})"),
-            )
-            .with(FieldName::Address, address.to_string().as_str()),
-        )
-    })
+    M::decode(answer).map_err(|error| confused(address, &error))
+}
+
+/// An answer that is none.
+pub(crate) fn confused(address: &NodeAddress, error: &DecodeError) -> Failed {
+    let message = format!("{address} answered something else than was asked for ({error})");
+    let error = Error::new(ErrorKind::Unavailable, message);
+    Failed::Lost(error.with(FieldName::Address, address.to_string().as_str()))
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use norikv_core::{Call, Error, ErrorKind, FieldName, Result};
 use norikv_proto::ext::{BatchOp, batch_result::Result as Answer};
-use prost::Message;
+use prost::{DecodeError, Message};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -138,6 +138,24 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
     ask: AnyCall,
     call: Call,
 ) -> Result<M> {
+    let mut message = None;
+    ask_any(core, ask, call, &mut |answer| Ok(message = Some(M::decode(answer)?))).await?;
+    message.ok_or_else(|| Error::closed("the client"))
+}
+
+/// Takes an answer, which may be none of what was asked for.
+#[cfg(not(target_family = "wasm"))]
+type Decode<'a> = &'a mut (dyn FnMut(Bytes) -> Result<(), DecodeError> + Send);
+#[cfg(target_family = "wasm")]
+type Decode<'a> = &'a mut dyn FnMut(Bytes) -> Result<(), DecodeError>;
+
+/// The same for every kind of answer: there is one of it in the program, not one for each kind.
+async fn ask_any<T: Transport>(
+    core: &Arc<Core<T>>,
+    ask: AnyCall,
+    call: Call,
+    decode: Decode<'_>,
+) -> Result<()> {
     core.check_open()?;
     let mut attempts = Attempts::new(core, call, ask.hash, ask.write, ask.repeatable);
     loop {
@@ -145,10 +163,12 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
             return Err(Error::closed("the client"));
         };
         let answer = node.link.unary(ask.method, ask.message.clone(), Some(call.remaining())).await;
-        let failed = match answer.and_then(|answer| alone::decode(&node.address, answer)) {
-            Ok(answer) => {
+        let decoded =
+            answer.and_then(|answer| decode(answer).map_err(|error| alone::confused(&node.address, &error)));
+        let failed = match decoded {
+            Ok(()) => {
                 reached(core, &node);
-                return Ok(answer);
+                return Ok(());
             }
             Err(failed) if failed.is_unimplemented() => {
                 return Err(alone::unsupported(&node.address, ask.what));

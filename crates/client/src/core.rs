@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -127,13 +127,18 @@ impl<T: Transport> Core<T> {
     /// Runs something under the lock, then does what it left to do without it: a reply may wake a caller, and
     /// what a caller drops may need the lock.
     pub(crate) fn with<R>(self: &Arc<Self>, work: impl FnOnce(&mut State<T>) -> R) -> R {
-        let (result, carriers, replies, opened) = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = work(&mut state);
-            state.give_turns(self);
-            let opened = state.open_barrier();
-            (result, std::mem::take(&mut state.carriers), std::mem::take(&mut state.replies), opened)
-        };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut state);
+        self.leave(state);
+        result
+    }
+
+    /// Does what was left to do, the same whatever was run.
+    fn leave(self: &Arc<Self>, mut state: MutexGuard<'_, State<T>>) {
+        state.give_turns(self);
+        let opened = state.open_barrier();
+        let (carriers, replies) = (std::mem::take(&mut state.carriers), std::mem::take(&mut state.replies));
+        drop(state);
         for Carrier { node, lane, number } in carriers {
             self.spawn(batch::carry(Arc::clone(self), node, lane, number));
         }
@@ -143,7 +148,6 @@ impl<T: Transport> Core<T> {
         if let Some(opened) = opened {
             let _ = opened.send(());
         }
-        result
     }
 
     /// Runs something beside the calls; close waits for it.

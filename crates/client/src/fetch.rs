@@ -183,9 +183,8 @@ impl Transport for FetchTransport {
     async fn close(&self) {
         self.shared.closed.set(true);
         // Whoever waits for an answer finds out, and lets go of it. Timers are woken for nothing: they wait on.
-        let wakers: Vec<_> = WAITING.with_borrow(|waiting| {
-            waiting.wakers.values().flatten().cloned().collect()
-        });
+        let wakers: Vec<_> =
+            WAITING.with_borrow(|waiting| waiting.wakers.values().flatten().cloned().collect());
         for waker in wakers {
             waker.wake();
         }

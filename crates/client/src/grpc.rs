@@ -177,10 +177,7 @@ pub(crate) fn too_large(address: &NodeAddress, bytes: usize) -> Error {
 
 /// A failure that a server told, with whose it is.
 pub(crate) fn answered(mut failure: ext::Failure, address: &NodeAddress) -> Failed {
-    failure
-        .metadata
-        .entry(FieldName::Address.as_str().to_owned())
-        .or_insert_with(|| address.to_string());
+    failure.metadata.entry(FieldName::Address.as_str().to_owned()).or_insert_with(|| address.to_string());
     Failed::Answered(failure)
 }
 
@@ -271,8 +268,10 @@ mod tests {
             domain: ERROR_DOMAIN.into(),
             metadata: HashMap::from([("expected".into(), "1.2".into())]),
         };
-        let any =
-            Any { type_url: "type.googleapis.com/google.rpc.ErrorInfo".into(), value: info.encode_to_vec().into() };
+        let any = Any {
+            type_url: "type.googleapis.com/google.rpc.ErrorInfo".into(),
+            value: info.encode_to_vec().into(),
+        };
         let details = RpcStatus { code: 9, message: String::new(), details: vec![any] };
         let details = BASE64.encode(details.encode_to_vec());
         let failure = status(&|name| match name {

@@ -91,7 +91,7 @@ impl Store for Away {
 struct Fixture {
     store: StoreRef,
     watches: Watches,
-    deadlines: Alarm<u32>,
+    deadlines: Alarm,
     out: Writer,
 }
 
