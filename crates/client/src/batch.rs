@@ -342,7 +342,7 @@ pub(crate) fn size_of(body: &BatchOp) -> usize {
 }
 
 /// Lets everything else that can run, run first.
-async fn yield_now() {
+pub(crate) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {

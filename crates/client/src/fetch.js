@@ -58,6 +58,8 @@ class Call {
   #response;
   #reader;
   #reading = false;
+  /** Whether all that there is was read. */
+  #ended = false;
 
   constructor(wake, most, url, headers, message) {
     this.#wake = wake;
@@ -71,7 +73,6 @@ class Call {
       headers,
       body: framed,
       credentials: 'omit',
-      cache: 'no-store',
       signal: this.#abort.signal,
     });
     void this.#read();
@@ -79,7 +80,8 @@ class Call {
 
   abort() {
     this.#wake = () => {};
-    this.#abort.abort();
+    // To abort what has ended costs, and ends nothing.
+    if (!this.#ended) this.#abort.abort();
   }
 
   /** What came next. Nothing is read ahead: who does not take holds the server back. */
@@ -138,6 +140,7 @@ class Call {
         this.#needed = HEADER + length;
         break;
       }
+      this.#ended ||= (bytes[at] & TRAILERS) !== 0;
       this.#events.push(bytes.subarray(at, at + HEADER + length));
       at += HEADER + length;
     }
@@ -174,4 +177,9 @@ export function startTimer(wake, id, millis) {
 /** Forgets about a timer. */
 export function stopTimer(timer) {
   clearTimeout(timer);
+}
+
+/** 16 bytes that nobody guesses. */
+export function random() {
+  return crypto.getRandomValues(new Uint8Array(16));
 }

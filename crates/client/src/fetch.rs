@@ -12,11 +12,13 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use norikv_core::{Error, ErrorKind, FieldName, NodeAddress, Result};
+use norikv_proto::ext;
 use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
 use crate::{
     Settings,
     grpc::{self, MAX_MESSAGE_BYTES},
+    streams::{SharedStream, Streams},
     transport::{Failed, Link, MessageStream, Transport},
 };
 
@@ -33,6 +35,8 @@ extern "C" {
     );
     fn take(id: u32) -> Option<Vec<u8>>;
     fn end(id: u32);
+    /// 16 bytes that nobody guesses.
+    pub(crate) fn random() -> Vec<u8>;
     #[wasm_bindgen(js_name = startTimer)]
     fn start_timer(wake: &Closure<dyn Fn(u32)>, id: u32, millis: u32) -> JsValue;
     #[wasm_bindgen(js_name = stopTimer)]
@@ -154,6 +158,8 @@ impl FetchTransport {
     /// A transport with the settings that concern one.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
+        // Without a seed of the page's, every page would wait the same "random" times.
+        fastrand::seed(random().into_iter().fold(0, |seed, byte| seed << 8 | u64::from(byte)));
         let authorization = settings.token.as_ref().map(|token| format!("Bearer {token}"));
         Self { shared: Rc::new(Shared { authorization, closed: Cell::new(false) }) }
     }
@@ -169,6 +175,7 @@ impl Transport for FetchTransport {
             shared: Rc::clone(&self.shared),
             reachable: Cell::new(false),
             generation: Cell::new(0),
+            streams: Streams::default(),
         })))
     }
 
@@ -192,11 +199,10 @@ impl Transport for FetchTransport {
 }
 
 /// The way to one node.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct FetchLink(Rc<Node>);
 
-#[derive(Debug)]
-struct Node {
+pub(crate) struct Node {
     address: NodeAddress,
     url: String,
     shared: Rc<Shared>,
@@ -204,6 +210,22 @@ struct Node {
     reachable: Cell<bool>,
     /// How often it became reachable.
     generation: Cell<u64>,
+    streams: Streams,
+}
+
+impl FetchLink {
+    pub(crate) fn node(&self) -> &Rc<Node> {
+        &self.0
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+
+    /// A failure that the node told.
+    pub(crate) fn answered(&self, failure: ext::Failure) -> Failed {
+        grpc::answered(failure, &self.0.address)
+    }
 }
 
 impl Link for FetchLink {
@@ -215,7 +237,7 @@ impl Link for FetchLink {
         message: Bytes,
         timeout: Option<Duration>,
     ) -> Result<Bytes, Failed> {
-        let mut answers = Answers::begin(&self.0, method, &message, timeout);
+        let mut answers = Fetched::begin(&self.0, method, &message, timeout);
         let first = poll_fn(|cx| answers.poll_next(cx)).await?;
         // The status comes after the message; an answer without one is not an answer.
         while poll_fn(|cx| answers.poll_next(cx)).await?.is_some() {}
@@ -228,7 +250,19 @@ impl Link for FetchLink {
         message: Bytes,
         timeout: Option<Duration>,
     ) -> Result<Answers, Failed> {
-        Ok(Answers::begin(&self.0, method, &message, timeout))
+        // A stream without a time goes on without an end.
+        match timeout {
+            None => self.lasting(method, message).await,
+            Some(_) => Ok(Answers::Own(Fetched::begin(&self.0, method, &message, timeout))),
+        }
+    }
+
+    /// Together with the others of this node in one `fetch`: a browser has few.
+    async fn lasting(&self, method: &'static str, message: Bytes) -> Result<Answers, Failed> {
+        Ok(match self.0.streams.begin(self, method, &message) {
+            Some(shared) => Answers::Shared(shared),
+            None => Answers::Own(Fetched::begin(&self.0, method, &message, None)),
+        })
     }
 
     fn generation(&self) -> u64 {
@@ -271,15 +305,32 @@ impl Node {
     }
 }
 
+/// The answers of a call.
+pub enum Answers {
+    /// As the body of its own `fetch` comes.
+    Own(Fetched),
+    /// As they come with those of others.
+    Shared(SharedStream),
+}
+
+impl MessageStream for Answers {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failed>> {
+        match self {
+            Self::Own(own) => own.poll_next(cx),
+            Self::Shared(shared) => shared.poll_next(cx),
+        }
+    }
+}
+
 /// The answers of a call, as its body comes.
-pub struct Answers {
+pub struct Fetched {
     node: Rc<Node>,
     bell: Bell,
     ended: bool,
 }
 
-impl Answers {
-    fn begin(node: &Rc<Node>, method: &str, message: &[u8], timeout: Option<Duration>) -> Self {
+impl Fetched {
+    pub(crate) fn begin(node: &Rc<Node>, method: &str, message: &[u8], timeout: Option<Duration>) -> Self {
         let bell = Bell::new();
         let url = [&node.url, method].concat();
         let timeout = timeout.map(grpc::timeout_header);
@@ -315,7 +366,7 @@ impl Answers {
     }
 }
 
-impl MessageStream for Answers {
+impl MessageStream for Fetched {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failed>> {
         if self.ended {
             return Poll::Ready(Ok(None));
@@ -328,7 +379,7 @@ impl MessageStream for Answers {
     }
 }
 
-impl Drop for Answers {
+impl Drop for Fetched {
     fn drop(&mut self) {
         end(self.bell.0);
     }

@@ -24,13 +24,17 @@ mod pool;
 mod remote;
 mod router;
 mod settings;
+#[cfg(target_family = "wasm")]
+mod streams;
 mod topology;
 mod transport;
 mod txn;
 mod watch;
 
 #[cfg(target_family = "wasm")]
-pub use fetch::{Answers as FetchAnswers, FetchLink, FetchTransport, sleep};
+pub use fetch::{Answers as FetchAnswers, FetchLink, FetchTransport, Fetched, sleep};
+#[cfg(target_family = "wasm")]
+pub use streams::SharedStream;
 #[cfg(feature = "http2")]
 pub use http2::{Answers, Http2Link, Http2Transport};
 pub use remote::RemoteStore;

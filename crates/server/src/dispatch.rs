@@ -10,7 +10,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
 use norikv_core::{Call, Error, Limits, MAX_KEY_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS, StoreRef};
 use norikv_proto::{
-    ext::{lease_server::LeaseServer, store_server::StoreServer},
+    ext::{lease_server::LeaseServer, store_server::StoreServer, streams_server::StreamsServer},
     v1::{kv_server::KvServer, meta_server::MetaServer},
 };
 use tokio::time::{Sleep, sleep_until};
@@ -32,6 +32,7 @@ use crate::{
     peer::Peer,
     phase::PhaseWatch,
     status::status_of,
+    streams::{Sessions, StreamsService},
     watch::WatchService,
 };
 
@@ -41,6 +42,8 @@ const OVERHEAD_BYTES: usize = 16 * 1024;
 /// beside what each op of a transaction takes.
 const BATCH_BYTES: usize = MAX_TXN_BYTES;
 const OP_BYTES: usize = 2 * 1024;
+/// The most bytes of what begins streams: a few hundred requests of watches.
+const STREAMS_BYTES: usize = 4 * 1024 * 1024;
 const WATCH: &str = "/norikv.ext.v1.Watch/Watch";
 
 /// Sends every request to its service, and sees to what holds for all of them: the deadline, and the statuses of
@@ -64,6 +67,7 @@ struct Ext {
     store: StoreServer<ExtService>,
     lease: LeaseServer<LeaseService>,
     watch: WatchService,
+    sessions: Arc<Sessions>,
 }
 
 impl Dispatch {
@@ -85,11 +89,17 @@ impl Dispatch {
                 store: StoreServer::new(service).max_decoding_message_size(many),
                 lease: LeaseServer::new(lease).max_decoding_message_size(OVERHEAD_BYTES),
                 watch: WatchService { store: store.clone(), phase: phase.clone() },
+                sessions: Arc::default(),
             }
         });
         let mut services = vec!["", "norikv.v1.Kv", "norikv.v1.Meta"];
         if ext.is_some() {
-            services.extend(["norikv.ext.v1.Store", "norikv.ext.v1.Lease", "norikv.ext.v1.Watch"]);
+            services.extend([
+                "norikv.ext.v1.Store",
+                "norikv.ext.v1.Lease",
+                "norikv.ext.v1.Watch",
+                "norikv.ext.v1.Streams",
+            ]);
         }
         let meta = MetaService {
             node_id: settings.node_id.clone(),
@@ -139,9 +149,18 @@ impl Dispatch {
             ("norikv.ext.v1.Watch", Some(ext)) if path == WATCH => {
                 ext.watch.call(request, Arc::clone(&self.peer), call)
             }
+            ("norikv.ext.v1.Streams", Some(ext)) => {
+                let service = StreamsService {
+                    dispatch: self.clone(),
+                    sessions: Arc::clone(&ext.sessions),
+                    phase: ext.watch.phase.clone(),
+                    came_by: came_by(&request),
+                };
+                StreamsServer::new(service).max_decoding_message_size(STREAMS_BYTES).call(request)
+            }
             ("norikv.v1.Meta", _) => {
-                if let Some(authority) = request.uri().authority().cloned() {
-                    request.extensions_mut().insert(CameBy(authority));
+                if let Some(came_by) = came_by(&request) {
+                    request.extensions_mut().insert(came_by);
                 }
                 services.meta.clone().call(request)
             }
@@ -153,6 +172,13 @@ impl Dispatch {
         };
         Answer { answer, call, alarm: None }
     }
+}
+
+/// The address that a request came by: HTTP/2 has it in the path, HTTP/1.1 in a header; a stream of a session is told.
+fn came_by<B>(request: &Request<B>) -> Option<CameBy> {
+    let told = || request.extensions().get::<CameBy>().cloned();
+    let host = || request.headers().get(http::header::HOST)?.to_str().ok()?.parse().ok();
+    request.uri().authority().cloned().or_else(host).map(CameBy).or_else(told)
 }
 
 /// The answer to a request, within its time. For a stream that is its beginning; the stream sees to the rest.

@@ -2,7 +2,7 @@
 //! `norikv.ext.v1` for ours, and `grpc.health.v1`.
 //!
 //! A request goes `accept` → `connection` → `web` → `dispatch` → one of the services (`kv`, `meta`, `ext`, `batch`,
-//! `lease`, `watch`, `health`) → the store, and back as an answer or through `status`.
+//! `lease`, `watch`, `streams`, `health`) → the store, and back as an answer or through `status`.
 
 mod accept;
 mod batch;
@@ -21,6 +21,7 @@ mod preface;
 mod server;
 mod settings;
 mod status;
+mod streams;
 mod watch;
 mod web;
 

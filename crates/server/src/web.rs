@@ -34,10 +34,11 @@ const REQUEST_HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-grpc-web"),
     HeaderName::from_static("x-user-agent"),
 ];
-const ANSWER_HEADERS: [HeaderName; 3] = [
+const ANSWER_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
     HeaderName::from_static("grpc-status-details-bin"),
+    HeaderName::from_static("leader-hint"),
 ];
 
 /// The way in for every request: gRPC goes straight to its service, gRPC-Web by way of its translation, if the page
