@@ -145,7 +145,7 @@ export const steps = [
   {
     name: 'web-api',
     title: 'API suites in a page, a worker, and Node without the addon',
-    limit: 12,
+    limit: 15,
     needs: ['build', 'build-web', 'chromium'],
     plan: () => inPages([script('web-tests.mjs')]),
     count: countOwn,
