@@ -244,8 +244,8 @@ describe.each(kinds)('watches of $name', (kind) => {
     const value = 'x'.repeat(400_000);
     // More than lies unread here (and a browser takes 50 MB that nobody reads), and more than the store keeps for a watch
     // beside its history.
-    for (let round = 0; round < 6; round++) {
-      await Promise.all(Array.from({ length: 40 }, () => client.put('k', value)));
+    for (let round = 0; round < 24; round++) {
+      await Promise.all(Array.from({ length: 10 }, () => client.put('k', value)));
     }
     await client.compact((await client.status()).version);
     await using fresh = client.watch({ prefix: 'k' });
