@@ -58,10 +58,10 @@ export default defineConfig(
   },
   {
     // What runs in a page, or is handed to one.
-    files: ['benches/pages/**', 'benches/lib/browser.mjs'],
+    files: ['benches/pages/**', 'benches/lib/browser.mjs', 'crates/**'],
     languageOptions: {
       globals: Object.fromEntries(
-        ['URLSearchParams', 'WebAssembly', 'WebSocket', 'location'].map((name) => [
+        ['URLSearchParams', 'crypto', 'WebAssembly', 'WebSocket', 'location'].map((name) => [
           name,
           'readonly',
         ]),
@@ -70,6 +70,8 @@ export default defineConfig(
   },
   {
     files: ['**/*.{js,cjs}'],
+    // That of a crate is a module of the page.
+    ignores: ['crates/**'],
     languageOptions: {
       sourceType: 'commonjs',
       globals: { require: 'readonly', module: 'writable', __dirname: 'readonly' },

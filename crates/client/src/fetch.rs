@@ -293,7 +293,7 @@ impl Node {
         Failed::Lost(self.failed(
             ErrorKind::Connection,
             format!(
-                "no connection to {}: {why}; see whether the server runs there, lets this page's origin in (--cors-origin), and is asked over https where the page came over https",
+                "no connection to {}: {why}; see whether the server runs there, whether it lets this page's origin in (CORS: norikv serve --cors-origin …), and whether it is asked over https where the page came over https (mixed content)",
                 self.url
             ),
         ))

@@ -33,12 +33,12 @@ mod watch;
 
 #[cfg(target_family = "wasm")]
 pub use fetch::{Answers as FetchAnswers, FetchLink, FetchTransport, Fetched, sleep};
-#[cfg(target_family = "wasm")]
-pub use streams::SharedStream;
 #[cfg(feature = "http2")]
 pub use http2::{Answers, Http2Link, Http2Transport};
 pub use remote::RemoteStore;
 pub use settings::{BatchLimits, Settings};
+#[cfg(target_family = "wasm")]
+pub use streams::SharedStream;
 pub use transport::{Failed, Link, MessageStream, Transport};
 
 #[cfg(feature = "http2")]

@@ -50,11 +50,8 @@ impl Streams {
         let free = |session: &&Rc<Session>| session.state.borrow().streams.len() < MAX_STREAMS;
         let found = self.sessions.borrow().iter().find(free).cloned();
         let session = found.unwrap_or_else(|| {
-            let session = Rc::new(Session {
-                name: random().into(),
-                link: link.clone(),
-                state: RefCell::default(),
-            });
+            let session =
+                Rc::new(Session { name: random().into(), link: link.clone(), state: RefCell::default() });
             self.sessions.borrow_mut().push(Rc::clone(&session));
             wasm_bindgen_futures::spawn_local(Rc::clone(&session).read());
             session
@@ -173,7 +170,8 @@ impl Session {
     /// Tells the server what there is to tell, with all that comes up in the same turn.
     fn tell_soon(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
-        if state.open && state.told != ext::TellRequest::default() && !mem::replace(&mut state.telling, true) {
+        if state.open && state.told != ext::TellRequest::default() && !mem::replace(&mut state.telling, true)
+        {
             wasm_bindgen_futures::spawn_local(Rc::clone(self).tell());
         }
     }
@@ -191,7 +189,8 @@ impl Session {
                 told
             };
             told.session = self.name.clone();
-            let Err(failed) = self.link.unary(TELL, told.encode_to_vec().into(), Some(TELL_TIMEOUT)).await else {
+            let Err(failed) = self.link.unary(TELL, told.encode_to_vec().into(), Some(TELL_TIMEOUT)).await
+            else {
                 continue;
             };
             // Whether it was told is not known. A stream that has no credit would be silent for ever.

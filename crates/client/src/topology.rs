@@ -29,6 +29,7 @@ const LIMITS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Follows the cluster's view, at one node after the other, until the store closes.
 pub(crate) async fn follow<T: Transport>(core: Arc<Core<T>>) {
+    answered(&core).await;
     let mut failures = 0_u32;
     let mut turn = 0_u32;
     while !core.is_closed() {
@@ -100,6 +101,7 @@ fn end_of<T: Transport>(core: &Arc<Core<T>>, node: &Node<T::Link>, failed: &Fail
 
 /// Asks a server for its limits, once per connection.
 pub(crate) async fn learn_limits<T: Transport>(core: Arc<Core<T>>, node: Arc<Node<T::Link>>) {
+    answered(&core).await;
     let ask = node.link.unary(STATUS, ext::StatusRequest {}.encode_to_vec().into(), Some(LIMITS_TIMEOUT));
     let Some(Ok(answer)) = until_closed(&core, ask).await else { return };
     let Ok(status) = ext::StatusResponse::decode(answer) else { return };
@@ -109,6 +111,11 @@ pub(crate) async fn learn_limits<T: Transport>(core: Arc<Core<T>>, node: Arc<Nod
             place.learn_limits(limits);
         }
     });
+}
+
+/// Lets the answer that this is asked after get to its caller first.
+async fn answered<T: Transport>(core: &Core<T>) {
+    core.transport.sleep(Duration::ZERO).await;
 }
 
 /// What the future answers, or `None` once the store closes.

@@ -10,9 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures_util::{
-    FutureExt, Stream, StreamExt, future::BoxFuture, stream::SelectAll, task::AtomicWaker,
-};
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::SelectAll, task::AtomicWaker};
 use http::{HeaderValue, header::AUTHORIZATION};
 use http_body_util::Full;
 use hyper::body::Body as _;
@@ -101,7 +99,8 @@ impl Streams for StreamsService {
         let told = request.into_inner();
         let session = self.sessions.lock().get(&told.session).cloned();
         let gone = || {
-            let message = "this server has no such session; it ended, or another server behind this address has it";
+            let message =
+                "this server has no such session; it ended, or another server behind this address has it";
             status_of(Error::new(ErrorKind::NotFound, message))
         };
         session.ok_or_else(gone)?.send(told).await.map_err(|_| gone())?;

@@ -89,7 +89,9 @@ async fn calls_over_http_1_are_answered_with_their_trailers_in_the_body() {
         ask(server.local_addr(), "POST /norikv.v1.Kv/Put", &headers, &framed(&put("k", "v"))).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert!(head.contains(&format!("access-control-allow-origin: {PAGE}")), "{head}");
-    assert!(head.contains("access-control-expose-headers: grpc-status,grpc-message,grpc-status-details-bin,leader-hint"));
+    assert!(head.contains(
+        "access-control-expose-headers: grpc-status,grpc-message,grpc-status-details-bin,leader-hint"
+    ));
     assert!(!head.contains("access-control-allow-credentials"));
     let (messages, trailers) = frames(body);
     let answer = v1::PutResponse::decode(messages[0].clone()).unwrap();
