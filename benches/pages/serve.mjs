@@ -80,5 +80,6 @@ export async function serve(open) {
         await Promise.all(closes.map((close) => close()));
       }
     },
-  };  console.log(first);
+  };
+  console.log(first);
 }
