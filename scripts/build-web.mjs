@@ -2,12 +2,11 @@
 //   norikv.js with norikv_bg.wasm beside it   for bundlers that put the file where the page finds it, and for none
 //   inline.js, inline.cjs                     the same with the wasm within
 //   server.js, server.cjs                     what says that no server runs there
-//   node scripts/build-web.mjs [--any-size]
+//   node scripts/build-web.mjs
 // Prints what a browser downloads, and fails if that is too much.
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { build } from 'esbuild';
 import { must } from './lib/exec.mjs';
@@ -15,8 +14,10 @@ import { root } from './lib/platform.mjs';
 import { asText } from './lib/text.mjs';
 import { TARGET, targetDirectory, wasmBindgen, wasmBuild } from './lib/wasm.mjs';
 
-/** What a browser downloads for the client at most, compressed. */
-const MOST_BYTES = 60 * 1024;
+/** What a browser is to download for the client, compressed. */
+const GOAL_BYTES = 60 * 1024;
+/** What it is today, and no more: this number only goes down (docs/decisions/0012-browser-core.md). */
+const MOST_BYTES = 154 * 1024;
 
 /** What every browser has had since 2022. `--all-features` would write types that none has. */
 const FEATURES = [
@@ -29,7 +30,6 @@ const FEATURES = [
   'multivalue',
 ];
 
-const { values } = parseArgs({ options: { 'any-size': { type: 'boolean', default: false } } });
 const require = createRequire(import.meta.url);
 const glue = path.join(root, 'src', 'web');
 const out = path.join(root, 'dist', 'web');
@@ -108,9 +108,8 @@ const sizes = {
   'norikv.js and norikv_bg.wasm': compressed('norikv.js') + compressed('norikv_bg.wasm'),
   'inline.js': compressed('inline.js'),
 };
-const most = `the most it may be is ${kib(MOST_BYTES)}`;
+const most = `the goal is ${kib(GOAL_BYTES)}, the most it may be ${kib(MOST_BYTES)}`;
 for (const [files, size] of Object.entries(sizes)) {
   console.log(`a browser downloads ${kib(size)} (brotli) of ${files}; ${most}`);
 }
-const tooLarge = Object.values(sizes).some((size) => size > MOST_BYTES);
-if (tooLarge && !values['any-size']) process.exitCode = 1;
+if (Object.values(sizes).some((size) => size > MOST_BYTES)) process.exitCode = 1;

@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the trait of everything a store does. Each place that can hold data implements it
 //! (`norikv-embedded`, `norikv-client`); whatever can be said about any store is a wrapper that implements
-//! it again ([`Namespaced`], [`Metered`]); a server serves one; a binding exposes one.
+//! it again ([`Namespaced`]); a server serves one; a binding exposes one.
 //!
 //! This crate does no I/O and builds for `wasm32-unknown-unknown`.
 
