@@ -3,7 +3,8 @@
 //   inline.js, inline.cjs                     the same with the wasm within
 //   server.js, server.cjs                     what says that no server runs there
 //   node scripts/build-web.mjs
-// Prints what a browser downloads, and fails if that is too much.
+// Prints what a browser downloads, and fails if that is too much. With a toolchain that cannot build std it is more, and is
+// said and no failure.
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -35,9 +36,9 @@ const glue = path.join(root, 'src', 'web');
 const out = path.join(root, 'dist', 'web');
 const built = path.join(targetDirectory, 'web');
 
-/** The core as wasm, and src/web/, which speaks to it. Answers the wasm file. */
+/** The core as wasm, and src/web/, which speaks to it. Answers the wasm file, and whether it is as small as it is published. */
 async function buildCore() {
-  const { args, env, note } = await wasmBuild();
+  const { args, env, small, note } = await wasmBuild();
   console.log(note);
   const flags = ['build', '--profile', 'web', '-p', 'norikv-web', '--target-dir', built];
   await must('cargo', [...flags, '--locked', ...args], { env });
@@ -59,7 +60,7 @@ async function buildCore() {
   writeFileSync(path.join(glue, 'wasm.js'), `export const wasm = ${text};\n`);
   const declared = "import type { Text } from '../inlined.js';\n\nexport const wasm: Text;\n";
   writeFileSync(path.join(glue, 'wasm.d.ts'), declared);
-  return wasm;
+  return { wasm, small };
 }
 
 async function bundle(entry, file, options = {}) {
@@ -88,7 +89,7 @@ function compressed(file) {
 
 const kib = (bytes) => `${(bytes / 1024).toFixed(1)} KiB`;
 
-const wasm = await buildCore();
+const { wasm, small } = await buildCore();
 const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
 await must(process.execPath, [tsc, '-p', path.join(root, 'tsconfig.web.json')]);
 
@@ -112,4 +113,7 @@ const most = `the goal is ${kib(GOAL_BYTES)}, the most it may be ${kib(MOST_BYTE
 for (const [files, size] of Object.entries(sizes)) {
   console.log(`a browser downloads ${kib(size)} (brotli) of ${files}; ${most}`);
 }
-if (Object.values(sizes).some((size) => size > MOST_BYTES)) process.exitCode = 1;
+if (Object.values(sizes).some((size) => size > MOST_BYTES)) {
+  if (small) process.exitCode = 1;
+  else console.warn('too large to be published, as std was not built along; it runs all the same');
+}

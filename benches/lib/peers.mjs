@@ -50,9 +50,7 @@ export async function buildPackage() {
 /** Builds what runs in a browser if it was not. A failure is a word in its rows. */
 export async function buildWeb() {
   if (existsSync(path.join(root, 'dist', 'web', 'norikv.js'))) return;
-  await step('npm run build:web', (onLine) =>
-    runNpm(['run', 'build:web', '--', '--any-size'], { onLine }),
-  );
+  await step('npm run build:web', (onLine) => runNpm(['run', 'build:web'], { onLine }));
 }
 
 async function step(label, work) {

@@ -86,3 +86,8 @@ export async function must(command, args, options) {
   if (code === 127) throw new Error(`${command} is not installed`);
   if (code !== 0) throw new Error(`${command} ${args.join(' ')} failed with exit code ${code}`);
 }
+
+/** What a program that needs root is started with, without a question to anybody; it fails where that cannot be. */
+export function asRoot() {
+  return process.getuid?.() === 0 ? ['env'] : ['sudo', '-n'];
+}

@@ -6,7 +6,7 @@ import { countCargoTest, countCheck, countJest, countNextest, countOwn } from '.
 import { depsAreFresh } from './deps.mjs';
 import { npmCommand, run } from './exec.mjs';
 import { root } from './platform.mjs';
-import { canBuildForWeb } from './wasm.mjs';
+import { CANNOT, canBuildForWeb } from './wasm.mjs';
 
 export const logs = path.join(root, 'target', 'test-logs');
 
@@ -43,7 +43,7 @@ async function nextest() {
 /** A plan for the browsers' build, or why this machine cannot have it. */
 async function forWeb(plan) {
   if (await canBuildForWeb()) return plan;
-  return 'Rust cannot build for browsers here (rustup component add rust-src; on Debian: apt-get update)';
+  return CANNOT;
 }
 
 /** A plan for tests in pages, or why this machine cannot have them. */

@@ -4,7 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { run } from './exec.mjs';
+import { asRoot, run } from './exec.mjs';
 import { root } from './platform.mjs';
 
 export const TARGET = 'wasm32-unknown-unknown';
@@ -12,6 +12,10 @@ export const TARGET = 'wasm32-unknown-unknown';
 export const targetDirectory = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
 /** What is fetched for the build, and kept. */
 const tools = path.join(targetDirectory, 'web-tools');
+
+/** Why it is not built, and what helps. */
+export const CANNOT =
+  'Rust cannot build for browsers here (rustup component add rust-src; on Debian: apt-get update)';
 
 /** A panic ends the wasm at once, without a word: no messages, no places, nothing that prints values. */
 const SMALL = '-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none';
@@ -23,10 +27,13 @@ function asked(command, args) {
   return execFileSync(command, args, { cwd: root, encoding: 'utf8' }).trim();
 }
 
-function toolchain() {
-  const sysroot = asked('rustc', ['--print', 'sysroot']);
-  const library = (...names) => path.join(sysroot, 'lib', 'rustlib', ...names);
-  const [, host] = /^host: (.*)$/m.exec(asked('rustc', ['-vV']));
+/** What this machine's own toolchain has; undefined if there is none, as cargo is then missing, too. */
+async function toolchain() {
+  const place = await run('rustc', ['--print', 'sysroot']);
+  const version = await run('rustc', ['--version', '--verbose']);
+  if (place.code !== 0 || version.code !== 0) return undefined;
+  const library = (...names) => path.join(place.output.trim(), 'lib', 'rustlib', ...names);
+  const [, host] = /^host: (.*)$/m.exec(version.output);
   const target = library(TARGET, 'lib');
   return {
     hasSource: existsSync(library('src', 'rust', 'library', 'std', 'Cargo.toml')),
@@ -37,21 +44,36 @@ function toolchain() {
 
 /** Whether this machine can build for browsers, if need be after fetching what it needs. */
 export async function canBuildForWeb() {
-  const { hasSource, hasTarget } = toolchain();
-  if (hasSource || hasTarget || existsSync(path.join(tools, 'debian'))) return true;
+  const own = await toolchain();
+  if (own === undefined) return false;
+  if (own.hasSource || own.hasTarget || existsSync(path.join(tools, 'debian'))) return true;
+  if (await aptHasSource()) return true;
+  // A fresh Debian knows no package at all until it is told to look.
+  const [command, ...first] = asRoot();
+  const { code } = await run(command, [...first, 'apt-get', 'update']);
+  return code === 0 && aptHasSource();
+}
+
+async function aptHasSource() {
   const { code, output } = await run('apt-cache', ['show', 'rust-web-src']);
   return code === 0 && output.includes('Package: rust-web-src');
 }
 
-/** Answers the arguments and the environment that `cargo build` takes for the target, and what to say of them. */
+/**
+ * Answers the arguments and the environment that `cargo build` takes for the target, what to say of them, and whether the
+ * result is `small`: as it is published.
+ */
 export async function wasmBuild() {
-  const { hasSource, hasTarget, linker } = toolchain();
+  const own = await toolchain();
+  if (own === undefined) throw new Error(CANNOT);
+  const { hasSource, hasTarget, linker } = own;
   const args = ['--target', TARGET];
-  if (hasSource) return { args: [...args, ...STD], env: UNSTABLE, note: 'std from rust-src' };
+  if (hasSource)
+    return { args: [...args, ...STD], env: UNSTABLE, small: true, note: 'std from rust-src' };
   if (hasTarget) {
     const note =
       'std as rustup has it, so the result is larger than what is published: `rustup component add rust-src`';
-    return { args, env: {}, note };
+    return { args, env: {}, small: false, note };
   }
   const system = await debian();
   return {
@@ -68,6 +90,7 @@ export async function wasmBuild() {
       // Debian's lld is a package of its own, and the toolchain that runs cargo has one.
       CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linker,
     },
+    small: true,
     note: "std from Debian's package rust-web-src",
   };
 }
@@ -96,9 +119,7 @@ async function debian() {
   mkdirSync(files, { recursive: true });
   const fetched = await run('apt-get', ['download', ...(await packages())], { cwd: files });
   if (fetched.code !== 0) {
-    throw new Error(
-      `Rust cannot build for browsers here. With rustup: \`rustup component add rust-src\`; on Debian: \`apt-get update\`.\n${fetched.output}`,
-    );
+    throw new Error(`${CANNOT}\n${fetched.output}`);
   }
   for (const file of readdirSync(files).filter((name) => name.endsWith('.deb'))) {
     const { code, output } = await run('dpkg-deb', ['-x', path.join(files, file), draft]);
