@@ -24,35 +24,51 @@ export function configFrame(config: string | ClientConfig): Uint8Array {
     );
   }
   const frame = new FrameWriter();
-  writeSettings(frame, settings, '');
+  writeSettings(frame, settings);
   return frame.frame();
 }
 
-/** Writes each setting that is given: its name, what its value is, and the value. */
-function writeSettings(frame: FrameWriter, settings: object, group: string): void {
+/** Writes the settings that are given; those of `retry` each under a name of its own. */
+function writeSettings(frame: FrameWriter, settings: object): void {
   for (const [name, value] of Object.entries(settings) as [string, unknown][]) {
-    if (value === undefined || value === null) continue;
     if (name === 'retry' && Object.prototype.toString.call(value) === '[object Object]') {
-      writeSettings(frame, value, `${name}.`);
-      continue;
-    }
-    frame.text(group + name);
-    if (typeof value === 'string') {
-      frame.u8(Kind.text);
-      frame.text(value);
-    } else if (typeof value === 'number') {
-      frame.u8(Kind.number);
-      frame.f64(value);
-    } else if (typeof value === 'boolean') {
-      frame.u8(Kind.boolean);
-      frame.u8(Number(value));
-    } else if (Array.isArray(value) && value.every((one) => typeof one === 'string')) {
-      frame.u8(Kind.texts);
-      frame.u32(value.length);
-      for (const text of value) frame.text(text);
+      for (const [inner, setting] of Object.entries(value as object) as [string, unknown][]) {
+        writeSetting(frame, `retry.${inner}`, setting);
+      }
+    } else if (name.includes('.')) {
+      throw new InvalidArgumentError(
+        `the client's configuration is wrong: ${JSON.stringify(name)} is no setting; those of retry are in an object`,
+      );
     } else {
-      frame.u8(Kind.other);
-      frame.text(describe(value));
+      writeSetting(frame, name, value);
     }
   }
+}
+
+/** Writes a setting that is given: its name, what its value is, and the value. */
+function writeSetting(frame: FrameWriter, name: string, value: unknown): void {
+  if (value === undefined || value === null) return;
+  frame.text(name);
+  if (typeof value === 'string') {
+    frame.u8(Kind.text);
+    frame.text(value);
+  } else if (typeof value === 'number') {
+    frame.u8(Kind.number);
+    frame.f64(value);
+  } else if (typeof value === 'boolean') {
+    frame.u8(Kind.boolean);
+    frame.u8(Number(value));
+  } else if (isTexts(value)) {
+    frame.u8(Kind.texts);
+    frame.u32(value.length);
+    for (const text of value) frame.text(text);
+  } else {
+    frame.u8(Kind.other);
+    frame.text(describe(value));
+  }
+}
+
+/** Whether it is an array of strings, without holes, which `every` passes over. */
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && Array.from(value).every((one) => typeof one === 'string');
 }

@@ -165,6 +165,9 @@ impl ClientConfig {
     pub fn read(frame: Bytes) -> Result<Self> {
         let mut given = Given::read(&mut Reader::new(frame))?;
         let target = target(given.text("address")?, given.texts("nodes")?)?;
+        if let Some(other) = given.take("retry") {
+            return Err(not("retry", "an object, like { maxAttempts: 3 }", &other));
+        }
         let retry = RetryPolicy::default();
         let backoff = retry.backoff;
         let config = Self {
@@ -307,6 +310,8 @@ mod tests {
             ("retry.maxAttempts", number(1.5), "1.5"),
             ("retry.backoffMultiplier", number(0.5), "0.5"),
             ("retry.jitter", number(1.0), "1"),
+            ("retry", number(5.0), "an object"),
+            ("retry.retry", Value::Other("an object".into()), "retry.retry"),
             ("totalShards", number(-1.0), "-1"),
             ("durability", Value::Text("none".into()), "none"),
             ("durabilty", Value::Text("fsync".into()), "durability"),

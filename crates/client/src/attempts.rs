@@ -55,6 +55,10 @@ impl<'a, T: Transport> Attempts<'a, T> {
             self.core.retried.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
+        // A browser does not tell whether a request had left that met nobody; others are better asked either way.
+        if reach == Reach::Lost && error.kind() == ErrorKind::Connection {
+            self.unreachable(&error, node);
+        }
         let Some(delay) = self.retry.after(&error, reach != Reach::NotSent) else {
             return Err(self.last(error, reach));
         };
@@ -89,14 +93,18 @@ impl<'a, T: Transport> Attempts<'a, T> {
 
     /// Goes to another node at once if this one could not be reached and there is one that may be.
     fn hop(&mut self, error: &Error, node: usize) -> bool {
-        let other = self.core.with(|state| {
+        self.unreachable(error, node);
+        let other = self.core.with(|state| (self.hops < state.router.len()) && state.router.has_other(node));
+        self.hops += 1;
+        other && !self.call.remaining().is_zero()
+    }
+
+    fn unreachable(&self, error: &Error, node: usize) {
+        self.core.with(|state| {
             if let Some(place) = state.place(node) {
                 place.unreachable(error.message());
             }
-            (self.hops < state.router.len()) && state.router.has_other(node)
         });
-        self.hops += 1;
-        other && !self.call.remaining().is_zero()
     }
 
     /// The error of the call after its last attempt.

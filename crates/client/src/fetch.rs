@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -42,6 +42,10 @@ extern "C" {
     #[wasm_bindgen(js_name = stopTimer)]
     fn stop_timer(timer: &JsValue);
 }
+
+/// How much later than at the end of its time a call is given up whose server should have said so.
+const GRACE: Duration = Duration::from_secs(1);
+const FOREVER: Duration = Duration::from_millis(i32::MAX as u64);
 
 // What `fetch.js` tells beside the frames of gRPC-Web.
 const MESSAGE: u8 = 0;
@@ -202,7 +206,8 @@ impl Transport for FetchTransport {
 #[derive(Clone)]
 pub struct FetchLink(Rc<Node>);
 
-pub(crate) struct Node {
+/// What is known of a node.
+pub struct Node {
     address: NodeAddress,
     url: String,
     shared: Rc<Shared>,
@@ -238,9 +243,24 @@ impl Link for FetchLink {
         timeout: Option<Duration>,
     ) -> Result<Bytes, Failed> {
         let mut answers = Fetched::begin(&self.0, method, &message, timeout);
-        let first = poll_fn(|cx| answers.poll_next(cx)).await?;
-        // The status comes after the message; an answer without one is not an answer.
-        while poll_fn(|cx| answers.poll_next(cx)).await?.is_some() {}
+        // The server minds the time itself; a connection that is dead says nothing.
+        let mut late = pin!(sleep(timeout.map_or(FOREVER, |timeout| timeout + GRACE)));
+        let mut first = None;
+        poll_fn(|cx| {
+            loop {
+                match answers.poll_next(cx) {
+                    // The status comes after the message; an answer without one is not an answer.
+                    Poll::Ready(Ok(Some(message))) => first = Some(message),
+                    Poll::Ready(Ok(None)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed)),
+                    Poll::Pending if late.as_mut().poll(cx).is_ready() => {
+                        return Poll::Ready(Err(self.0.lost("it did not answer in time")));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await?;
         first.ok_or_else(|| self.0.lost("it ended the call without an answer"))
     }
 
@@ -259,8 +279,8 @@ impl Link for FetchLink {
 
     /// Together with the others of this node in one `fetch`: a browser has few.
     async fn lasting(&self, method: &'static str, message: Bytes) -> Result<Answers, Failed> {
-        Ok(match self.0.streams.begin(self, method, &message) {
-            Some(shared) => Answers::Shared(shared),
+        Ok(match self.0.streams.begin(self, method, &message)? {
+            Some(stream) => Answers::Shared { stream, node: Rc::clone(&self.0), method, message },
             None => Answers::Own(Fetched::begin(&self.0, method, &message, None)),
         })
     }
@@ -310,14 +330,31 @@ pub enum Answers {
     /// As the body of its own `fetch` comes.
     Own(Fetched),
     /// As they come with those of others.
-    Shared(SharedStream),
+    Shared {
+        /// Where they come from.
+        stream: SharedStream,
+        /// What is asked, should the server not have streams in one.
+        node: Rc<Node>,
+        /// The method.
+        method: &'static str,
+        /// The request.
+        message: Bytes,
+    },
 }
 
 impl MessageStream for Answers {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failed>> {
+        if let Self::Shared { stream, node, method, message } = self {
+            match stream.poll_next(cx) {
+                Poll::Ready(Err(failed)) if failed.is_unimplemented() => {
+                    *self = Self::Own(Fetched::begin(node, method, message, None));
+                }
+                answer => return answer,
+            }
+        }
         match self {
             Self::Own(own) => own.poll_next(cx),
-            Self::Shared(shared) => shared.poll_next(cx),
+            Self::Shared { .. } => Poll::Pending,
         }
     }
 }

@@ -32,7 +32,7 @@ mod txn;
 mod watch;
 
 #[cfg(target_family = "wasm")]
-pub use fetch::{Answers as FetchAnswers, FetchLink, FetchTransport, Fetched, sleep};
+pub use fetch::{Answers as FetchAnswers, FetchLink, FetchTransport, Fetched, Node as FetchNode, sleep};
 #[cfg(feature = "http2")]
 pub use http2::{Answers, Http2Link, Http2Transport};
 pub use remote::RemoteStore;

@@ -3,25 +3,29 @@
 //!
 //! A server without `norikv.ext.v1.Streams` gets a `fetch` for each, and so does one of several behind one address
 //! where another than that of the session answers.
+//!
+//! A session of which anything is in doubt is given up whole, which ends its streams at the server too; who follows
+//! them begins them again.
 
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     future::poll_fn,
     mem,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
-use norikv_core::{Error, ErrorKind};
+use norikv_core::{Error, ErrorKind, PROGRESS_INTERVAL};
 use norikv_proto::ext::{self, piece::What};
 use prost::Message as _;
 
 use crate::{
     batch::yield_now,
-    fetch::{FetchLink, Fetched, random},
+    fetch::{FetchLink, Fetched, random, sleep},
     transport::{Failed, Link as _, MessageStream},
 };
 
@@ -30,6 +34,11 @@ const TELL: &str = "/norikv.ext.v1.Streams/Tell";
 const TELL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most streams in one `fetch`; a server's own limit per connection is above.
 const MAX_STREAMS: usize = 200;
+/// The most `fetch`es with streams in them, of the six that a browser has to a server.
+const MAX_SESSIONS: usize = 3;
+/// A server that says nothing for so long, not even that it is there, is not: connections die without a word when a
+/// machine sleeps or changes its network.
+const SILENCE: Duration = Duration::from_millis(PROGRESS_INTERVAL.as_secs() * 2_200);
 /// How many bytes a stream may be ahead of who reads it.
 const CREDIT: u64 = 256 * 1024;
 
@@ -37,25 +46,37 @@ const CREDIT: u64 = 256 * 1024;
 #[derive(Default)]
 pub(crate) struct Streams {
     sessions: RefCell<Vec<Rc<Session>>>,
-    /// Whether each stream has to have its own.
-    apart: Cell<bool>,
+    /// Each stream has to have its own, as was found out when the node was reached for the so-many-th time.
+    apart: Cell<Option<u64>>,
 }
 
 impl Streams {
-    /// Begins a stream, unless streams cannot be together here.
-    pub(crate) fn begin(&self, link: &FetchLink, method: &str, message: &Bytes) -> Option<SharedStream> {
-        if self.apart.get() {
-            return None;
+    /// Begins a stream; `None` if streams cannot be together here.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` where more would leave no connection for calls.
+    pub(crate) fn begin(
+        &self,
+        link: &FetchLink,
+        method: &'static str,
+        message: &Bytes,
+    ) -> Result<Option<SharedStream>, Failed> {
+        if self.apart.get() == Some(link.generation()) {
+            return Ok(None);
         }
         let free = |session: &&Rc<Session>| session.state.borrow().streams.len() < MAX_STREAMS;
         let found = self.sessions.borrow().iter().find(free).cloned();
-        let session = found.unwrap_or_else(|| {
-            let session =
-                Rc::new(Session { name: random().into(), link: link.clone(), state: RefCell::default() });
-            self.sessions.borrow_mut().push(Rc::clone(&session));
-            wasm_bindgen_futures::spawn_local(Rc::clone(&session).read());
-            session
-        });
+        let session = match found {
+            Some(session) => session,
+            None if self.sessions.borrow().len() < MAX_SESSIONS => {
+                let session =
+                    Rc::new(Session { name: random().into(), link: link.clone(), state: RefCell::default() });
+                self.sessions.borrow_mut().push(Rc::clone(&session));
+                wasm_bindgen_futures::spawn_local(Rc::clone(&session).read());
+                session
+            }
+            None => return Err(Failed::TooLarge(too_many())),
+        };
         let number = {
             let mut state = session.state.borrow_mut();
             state.last += 1;
@@ -71,8 +92,16 @@ impl Streams {
             number
         };
         session.tell_soon();
-        Some(SharedStream { session, number, read: 0 })
+        Ok(Some(SharedStream { session, number, read: 0 }))
     }
+}
+
+fn too_many() -> Error {
+    let most = MAX_STREAMS * MAX_SESSIONS;
+    let message = format!(
+        "{most} watches of different ranges are open to one server, which is the most that a page has; end some, or watch a larger range with one"
+    );
+    Error::new(ErrorKind::ResourceExhausted, message)
 }
 
 /// One `fetch` with the streams in it.
@@ -111,6 +140,7 @@ impl Session {
         let request = ext::OpenRequest { session: self.name.clone(), begin }.encode_to_vec();
         let mut answers = Fetched::begin(self.link.node(), OPEN, &request, None);
         let failed = loop {
+            let mut silence = pin!(sleep(SILENCE));
             let next = poll_fn(|cx| {
                 let mut state = self.state.borrow_mut();
                 if state.over {
@@ -118,6 +148,9 @@ impl Session {
                 }
                 state.reader = Some(cx.waker().clone());
                 drop(state);
+                if silence.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(Err(broken("the server is silent"))));
+                }
                 answers.poll_next(cx).map(Some)
             });
             match next.await {
@@ -131,24 +164,43 @@ impl Session {
                     Err(_) => break broken("the server's streams are none"),
                 },
                 Some(Ok(None)) => break broken("the server ended its streams"),
-                Some(Err(failed)) if failed.is_unimplemented() => {
-                    self.streams().apart.set(true);
-                    break broken("the server has no streams in one");
+                Some(Err(failed)) => {
+                    if failed.is_unimplemented() {
+                        self.apart();
+                    }
+                    break failed;
                 }
-                Some(Err(failed)) => break failed,
             }
         };
+        self.fail(&failed);
+    }
+
+    /// Ends every stream of the session, and with them the session.
+    fn fail(&self, failed: &Failed) {
         self.leave();
-        let numbers: Vec<_> = self.state.borrow().streams.keys().copied().collect();
+        let (numbers, reader) = {
+            let mut state = self.state.borrow_mut();
+            state.over = true;
+            state.told = ext::TellRequest::default();
+            (state.streams.keys().copied().collect::<Vec<_>>(), state.reader.take())
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
         for number in numbers {
             self.push(number, Err(failed.clone()));
         }
     }
 
     fn deliver(&self, pieces: ext::Pieces) {
+        let few = pieces.pieces.len() <= 2;
         for ext::Piece { stream, what } in pieces.pieces {
             match what {
-                Some(What::Message(message)) => self.push(stream, Ok(Some(message))),
+                // It may wait for its reader, and is not to keep the others that it came with.
+                Some(What::Message(message)) if few => self.push(stream, Ok(Some(message))),
+                Some(What::Message(message)) => {
+                    self.push(stream, Ok(Some(Bytes::copy_from_slice(&message))));
+                }
                 Some(What::Ended(failure)) if failure.code == 0 => self.push(stream, Ok(None)),
                 Some(What::Ended(failure)) => self.push(stream, Err(self.link.answered(failure))),
                 None => {}
@@ -193,20 +245,25 @@ impl Session {
             else {
                 continue;
             };
-            // Whether it was told is not known. A stream that has no credit would be silent for ever.
+            // Whether it was told is not known; a stream that got no credit would be silent for ever.
             let why = match &failed {
                 Failed::Answered(failure) => {
-                    // Another server than the one that has the session answers under the same address.
-                    self.streams().apart.set(true);
+                    let elsewhere = ErrorKind::from_code(&failure.reason) == Some(ErrorKind::NotFound);
+                    if elsewhere && !self.state.borrow().over {
+                        // The session is open: another server than the one that has it answers under its address.
+                        self.apart();
+                    }
                     failure.message.clone()
                 }
                 _ => failed.into_error().message().to_owned(),
             };
-            let begun = told.begin.iter().map(|begin| begin.stream);
-            for number in begun.chain(told.credit.iter().map(|credit| credit.stream)) {
-                self.push(number, Err(broken(&why)));
-            }
+            return self.fail(&broken(&why));
         }
+    }
+
+    /// Streams are not together any more.
+    fn apart(&self) {
+        self.streams().apart.set(Some(self.link.generation()));
     }
 
     /// Takes no further stream.

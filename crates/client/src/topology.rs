@@ -3,7 +3,7 @@
 use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
-use norikv_core::{Backoff, ClusterView, MaybeSend};
+use norikv_core::{Backoff, ClusterView, ErrorKind, MaybeSend};
 use norikv_proto::{ext, status_from_wire, v1};
 use prost::Message;
 
@@ -86,7 +86,7 @@ fn end_of<T: Transport>(core: &Arc<Core<T>>, node: &Node<T::Link>, failed: &Fail
     match failed {
         // UNIMPLEMENTED and INTERNAL: how servers without a view say so.
         Failed::Answered(failure) if matches!(failure.code, 12 | 13) => End::NoView,
-        Failed::NotSent(error) => {
+        Failed::NotSent(error) | Failed::Lost(error) if error.kind() == ErrorKind::Connection => {
             let why = error.message().to_owned();
             core.with(|state| {
                 if let Some(place) = state.place(node.index) {
@@ -115,7 +115,8 @@ pub(crate) async fn learn_limits<T: Transport>(core: Arc<Core<T>>, node: Arc<Nod
 
 /// Lets the answer that this is asked after get to its caller first.
 async fn answered<T: Transport>(core: &Core<T>) {
-    core.transport.sleep(Duration::ZERO).await;
+    // The store may close meanwhile; who asks finds out.
+    let _ = core.sleep(Duration::ZERO).await;
 }
 
 /// What the future answers, or `None` once the store closes.

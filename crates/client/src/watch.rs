@@ -272,7 +272,7 @@ impl<T: Transport> Follower<T> {
         };
         let (core, hash) = (&self.core, self.hash);
         self.led = core.with(|state| {
-            if reach == Reach::NotSent
+            if (reach == Reach::NotSent || error.kind() == ErrorKind::Connection)
                 && let Some(place) = state.place(node.index)
             {
                 place.unreachable(error.message());

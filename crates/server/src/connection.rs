@@ -132,8 +132,8 @@ async fn exchange(
         // The number of calls is bounded, so polling all that can go on starves nobody. What they send wakes the
         // connection, that is this task.
         while let Poll::Ready(Some(())) = pin!(unconstrained(calls.next())).poll(cx) {}
-        watched |= peer.watches() > 0;
-        if drains && watched && calls.len() <= peer.watches() {
+        watched |= peer.endless() > 0;
+        if drains && watched && calls.len() <= peer.endless() {
             ready!(farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL))).poll_unpin(cx));
             tracing::debug!("the end of a watch was not read");
             return Poll::Ready(false);
@@ -150,6 +150,7 @@ async fn exchange_http1(
     settings: ConnectionSettings,
     draining: Pin<&mut impl Future<Output = ()>>,
 ) -> bool {
+    let peer = Arc::clone(web.peer());
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -162,7 +163,15 @@ async fn exchange_http1(
         ended = &mut connection => ended,
         () = draining => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // A connection has one call at a time here.
+            if peer.endless() == 0 {
+                connection.await
+            } else if let Ok(ended) = timeout(FAREWELL, connection).await {
+                ended
+            } else {
+                tracing::debug!("the end of a watch was not read");
+                return false;
+            }
         }
     };
     if let Err(error) = &ended {

@@ -32,7 +32,7 @@ use crate::{
     peer::Peer,
     phase::PhaseWatch,
     status::status_of,
-    streams::{Sessions, StreamsService},
+    streams::{Sessions, StreamsService, Within},
     watch::WatchService,
 };
 
@@ -147,7 +147,8 @@ impl Dispatch {
                 ext.lease.clone().call(request)
             }
             ("norikv.ext.v1.Watch", Some(ext)) if path == WATCH => {
-                ext.watch.call(request, Arc::clone(&self.peer), call)
+                let within = request.extensions().get::<Within>().is_some();
+                ext.watch.call(request, Arc::clone(&self.peer), call, within)
             }
             ("norikv.ext.v1.Streams", Some(ext)) => {
                 let service = StreamsService {

@@ -15,6 +15,8 @@ pub(crate) struct Peer {
     max_watches: usize,
     max_leases: usize,
     watches: AtomicUsize,
+    /// The calls among those that have no end: watches by themselves, and sessions.
+    endless: AtomicUsize,
     leases: Mutex<Leases>,
 }
 
@@ -32,18 +34,20 @@ impl Peer {
             max_watches: settings.max_watches_per_connection,
             max_leases: settings.max_leases_per_connection,
             watches: AtomicUsize::new(0),
+            endless: AtomicUsize::new(0),
             leases: Mutex::default(),
         })
     }
 
-    /// How many watches are open.
-    pub(crate) fn watches(&self) -> usize {
-        self.watches.load(Ordering::Relaxed)
+    /// How many calls are under way that have no end.
+    pub(crate) fn endless(&self) -> usize {
+        self.endless.load(Ordering::Relaxed)
     }
 
-    /// Counts a watch until what is answered is dropped.
-    pub(crate) fn open_watch(self: &Arc<Self>) -> Result<OpenWatch> {
-        let counted = OpenWatch(Arc::clone(self));
+    /// Counts a watch until what is answered is dropped. One within a session is no call of its own.
+    pub(crate) fn open_watch(self: &Arc<Self>, is_call: bool) -> Result<OpenWatch> {
+        let counted = OpenWatch { peer: Arc::clone(self), is_call };
+        self.endless.fetch_add(usize::from(is_call), Ordering::Relaxed);
         if self.watches.fetch_add(1, Ordering::Relaxed) < self.max_watches {
             return Ok(counted);
         }
@@ -94,11 +98,15 @@ impl Peer {
 }
 
 /// A watch that is open.
-pub(crate) struct OpenWatch(Arc<Peer>);
+pub(crate) struct OpenWatch {
+    peer: Arc<Peer>,
+    is_call: bool,
+}
 
 impl Drop for OpenWatch {
     fn drop(&mut self) {
-        self.0.watches.fetch_sub(1, Ordering::Relaxed);
+        self.peer.watches.fetch_sub(1, Ordering::Relaxed);
+        self.peer.endless.fetch_sub(usize::from(self.is_call), Ordering::Relaxed);
     }
 }
 

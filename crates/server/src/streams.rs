@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,9 +15,12 @@ use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::Sele
 use http::{HeaderValue, header::AUTHORIZATION};
 use http_body_util::Full;
 use hyper::body::Body as _;
-use norikv_core::{Error, ErrorKind};
+use norikv_core::{Error, ErrorKind, PROGRESS_INTERVAL};
 use norikv_proto::ext::{self, piece::What, streams_server::Streams};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep},
+};
 use tonic::{Code, Request, Response, Status, body::Body};
 use tonic_types::StatusExt as _;
 
@@ -31,9 +35,13 @@ use crate::{
 /// The most streams of a session.
 const MAX_STREAMS: usize = 1_024;
 /// How much a session may be told before it has taken it in.
-const MAX_TOLD: usize = 16;
+const MAX_TOLD: usize = 2;
+/// What a session may be asked for: the streams without an end.
+const METHODS: [&str; 2] = ["/norikv.ext.v1.Watch/Watch", "/norikv.v1.Meta/WatchCluster"];
 /// How many bytes of answers travel in one message; more only where a single answer has more.
 const MESSAGE_BYTES: usize = 1024 * 1024;
+/// How long a session is silent at most: a client whose connection died without a word finds out by that.
+const HEARTBEAT: Duration = PROGRESS_INTERVAL;
 /// The bytes before a message: a flag and its length.
 const HEADER_BYTES: usize = 5;
 
@@ -67,7 +75,7 @@ impl Streams for StreamsService {
             return Err(status_of(Error::invalid_argument(message)));
         }
         // A stream without an end like a watch, and counted as one.
-        let open = self.dispatch.peer().open_watch().map_err(status_of)?;
+        let open = self.dispatch.peer().open_watch(true).map_err(status_of)?;
         let (tell, told) = mpsc::channel(MAX_TOLD);
         {
             let mut sessions = self.sessions.lock();
@@ -89,6 +97,9 @@ impl Streams for StreamsService {
             controls: HashMap::new(),
             draining: reached(self.phase.clone(), Phase::Draining).boxed(),
             drains: false,
+            end: None,
+            over: false,
+            heartbeat: Box::pin(sleep(HEARTBEAT)),
             _open: open,
         };
         session.begin(begin);
@@ -108,6 +119,10 @@ impl Streams for StreamsService {
     }
 }
 
+/// Marks a call that came in a session.
+#[derive(Clone)]
+pub(crate) struct Within;
+
 /// What the streams of a session answer, in one stream.
 pub(crate) struct Session {
     dispatch: Dispatch,
@@ -121,6 +136,10 @@ pub(crate) struct Session {
     controls: HashMap<u32, Arc<Control>>,
     draining: BoxFuture<'static, ()>,
     drains: bool,
+    /// Why the session ends, whatever its streams do.
+    end: Option<Status>,
+    over: bool,
+    heartbeat: Pin<Box<Sleep>>,
     _open: OpenWatch,
 }
 
@@ -135,48 +154,49 @@ struct Control {
 impl Session {
     fn begin(&mut self, begun: Vec<ext::Begin>) {
         for ext::Begin { stream: number, method, message, credit } in begun {
-            let state = if self.controls.contains_key(&number) || self.controls.len() >= MAX_STREAMS {
-                let message = format!(
-                    "a session has at most {MAX_STREAMS} streams, each with a number of its own; this is the {} stream, number {number}",
-                    self.controls.len() + 1
-                );
-                State::Refused(status_of(Error::new(ErrorKind::ResourceExhausted, message)))
-            } else {
+            if self.controls.contains_key(&number) {
+                let message = format!("the session has a stream number {number} already");
+                self.end = Some(status_of(Error::invalid_argument(message)));
+                return;
+            }
+            let state = if self.streams.len() < MAX_STREAMS {
                 self.call(&method, &message)
+            } else {
+                let message = format!("a session has at most {MAX_STREAMS} streams; begin another");
+                State::Refused(status_of(Error::new(ErrorKind::ResourceExhausted, message)))
             };
             let control = Arc::new(Control {
                 credit: AtomicI64::new(i64::try_from(credit).unwrap_or(i64::MAX)),
                 ended: AtomicBool::new(false),
                 waker: AtomicWaker::new(),
             });
-            self.controls.entry(number).or_insert_with(|| Arc::clone(&control));
+            self.controls.insert(number, Arc::clone(&control));
             self.streams.push(One { number, control, state, over: false });
         }
     }
 
     /// Makes the call of a stream, like one that came by itself.
     fn call(&self, method: &str, message: &Bytes) -> State {
+        let Some(method) = METHODS.into_iter().find(|known| *known == method) else {
+            let message = format!("{method:?} is no stream of a session; those are {}", METHODS.join(", "));
+            return State::Refused(Status::unimplemented(message));
+        };
         let mut frame = BytesMut::with_capacity(HEADER_BYTES + message.len());
         frame.put_u8(0);
         frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
         frame.put_slice(message);
-        let request = http::Request::post(method)
-            .header(http::header::CONTENT_TYPE, "application/grpc")
-            .body(Full::new(frame.freeze()));
-        let Ok(mut request) = request else {
-            let message = format!("{method:?} is no method");
-            return State::Refused(status_of(Error::invalid_argument(message)));
-        };
-        if method.starts_with("/norikv.ext.v1.Streams/") {
-            let message = "a stream of a session is not a session";
-            return State::Refused(status_of(Error::invalid_argument(message)));
-        }
+        let mut request = http::Request::new(Full::new(frame.freeze()));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = http::Uri::from_static(method);
+        let grpc = HeaderValue::from_static("application/grpc");
+        request.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         if let Some(came_by) = &self.came_by {
             request.extensions_mut().insert(came_by.clone());
         }
+        request.extensions_mut().insert(Within);
         State::Asked(Box::new(self.dispatch.answer(request)))
     }
 
@@ -206,8 +226,23 @@ impl Stream for Session {
         if !std::mem::replace(&mut self.greeted, true) {
             return Poll::Ready(Some(Ok(ext::Pieces::default())));
         }
+        if self.over {
+            return Poll::Ready(None);
+        }
         while let Poll::Ready(Some(told)) = self.told.poll_recv(cx) {
             self.hear(told);
+        }
+        if let Some(end) = self.end.take() {
+            self.over = true;
+            return Poll::Ready(Some(Err(end)));
+        }
+        if !self.drains && self.draining.poll_unpin(cx).is_ready() {
+            self.drains = true;
+            // Each is to say that it ends, also one that may say nothing for want of credit.
+            for control in self.controls.values() {
+                control.credit.store(i64::MAX, Ordering::Release);
+                control.waker.wake();
+            }
         }
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         while bytes < MESSAGE_BYTES
@@ -219,11 +254,11 @@ impl Stream for Session {
             }
             pieces.push(piece);
         }
-        if !pieces.is_empty() {
+        if !pieces.is_empty() || self.heartbeat.poll_unpin(cx).is_ready() {
+            self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
             return Poll::Ready(Some(Ok(ext::Pieces { pieces })));
         }
         // The server ends its streams one by one; they say so here before this does.
-        self.drains = self.drains || self.draining.poll_unpin(cx).is_ready();
         if self.drains && self.streams.is_empty() { Poll::Ready(None) } else { Poll::Pending }
     }
 }

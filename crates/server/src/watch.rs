@@ -48,11 +48,13 @@ pub(crate) struct WatchService {
 }
 
 impl WatchService {
+    /// `within`: as a stream of a session, and not as a call of its own.
     pub(crate) fn call<B>(
         &self,
         request: Request<B>,
         peer: Arc<Peer>,
         call: Call,
+        within: bool,
     ) -> BoxFuture<'static, Result<Response<Body>, Infallible>>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -60,7 +62,7 @@ impl WatchService {
     {
         let service = self.clone();
         async move {
-            let answer = service.begin(request, peer, call).await;
+            let answer = service.begin(request, &peer, call, within).await;
             Ok(answer.map_or_else(Status::into_http, |messages| {
                 let mut response = Response::new(Body::new(messages));
                 let grpc = HeaderValue::from_static("application/grpc");
@@ -71,7 +73,13 @@ impl WatchService {
         .boxed()
     }
 
-    async fn begin<B>(self, request: Request<B>, peer: Arc<Peer>, call: Call) -> Result<Messages, Status>
+    async fn begin<B>(
+        self,
+        request: Request<B>,
+        peer: &Arc<Peer>,
+        call: Call,
+        within: bool,
+    ) -> Result<Messages, Status>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
@@ -81,7 +89,7 @@ impl WatchService {
         let asked = requests.message().await?;
         let asked = asked.ok_or_else(|| status_of(Error::invalid_argument("the call has no request")))?;
         let watch = watch_from_wire(asked).map_err(status_of)?;
-        let open = peer.open_watch().map_err(status_of)?;
+        let open = peer.open_watch(!within).map_err(status_of)?;
         let Watching { start, batches } = self.store.watch(watch, call).await.map_err(status_of)?;
         Ok(Messages {
             created: Some(start),

@@ -161,18 +161,19 @@ async fn what_cannot_be_is_refused() {
     let nested =
         |stream| ext::Begin { method: "/norikv.ext.v1.Streams/Open".to_owned(), ..begin(stream, "a", MUCH) };
     let mut session = Session::open(&client, vec![nested(1)]).await;
-    assert_eq!(session.end().await.1.code, Code::InvalidArgument as i32);
+    assert_eq!(session.end().await.1.code, Code::Unimplemented as i32);
     let taken = open(&client, NAME, Vec::new()).await.unwrap_err();
     assert_eq!(taken.code(), Code::AlreadyExists);
-    for (stream, method, code) in [
-        (2, "no method", Code::InvalidArgument),
-        (3, "/norikv.ext.v1.Watch/None", Code::Unimplemented),
-        (4, "/norikv.none.Service/Method", Code::Unimplemented),
+    for (stream, method) in [
+        (2, "no method"),
+        (3, "/norikv.ext.v1.Watch/None"),
+        (4, "/norikv.v1.Kv/Put"),
+        (5, "http://x/norikv.ext.v1.Streams/Open"),
     ] {
         let wrong = ext::Begin { method: method.to_owned(), ..begin(stream, "a", MUCH) };
         session.tell(ext::TellRequest { begin: vec![wrong], ..Default::default() }).await.unwrap();
         let (of, failure) = session.end().await;
-        assert_eq!((of, failure.code), (stream, code as i32), "{method}");
+        assert_eq!((of, failure.code), (stream, Code::Unimplemented as i32), "{method}");
     }
     let other = Client::connect(server.local_addr()).await;
     drop(session);
@@ -205,4 +206,49 @@ async fn a_server_that_shuts_down_ends_each_stream_with_why_and_then_the_session
         drop(client);
     });
     down.unwrap();
+}
+
+#[tokio::test]
+async fn a_number_that_is_taken_ends_the_session() {
+    let (server, store) = serve(settings()).await;
+    let client = Client::connect(server.local_addr()).await;
+    let mut session = Session::open(&client, vec![begin(1, "a", MUCH)]).await;
+    session.answer().await;
+    let again = vec![begin(1, "b", MUCH)];
+    session.tell(ext::TellRequest { begin: again, ..Default::default() }).await.unwrap();
+    let end = timeout(SOON, session.pieces.message()).await.unwrap().unwrap_err();
+    assert_eq!(end.code(), Code::InvalidArgument);
+    drop(session);
+    store.feed.until_open(0).await;
+}
+
+#[tokio::test]
+async fn a_session_has_a_bound_of_streams() {
+    let (server, _store) = serve(settings()).await;
+    let client = Client::connect(server.local_addr()).await;
+    let view = |stream| ext::Begin {
+        method: "/norikv.v1.Meta/WatchCluster".to_owned(),
+        message: Bytes::new(),
+        ..begin(stream, "a", 1)
+    };
+    let mut session = Session::open(&client, (0..1_025).map(view).collect()).await;
+    let (stream, refused) = session.end().await;
+    assert_eq!((stream, refused.reason.as_str()), (1_024, "RESOURCE_EXHAUSTED"));
+}
+
+#[tokio::test]
+async fn a_stream_without_credit_does_not_hold_up_the_end_of_a_server() {
+    let (server, _store) = serve(settings()).await;
+    let client = Client::connect(server.local_addr()).await;
+    let mut session = Session::open(&client, vec![begin(1, "a", 1)]).await;
+    session.answer().await;
+    let started = std::time::Instant::now();
+    let (down, ()) = tokio::join!(server.shutdown(Duration::from_secs(30)), async {
+        assert_eq!(session.end().await.1.code, Code::Unavailable as i32);
+        assert!(session.next().await.is_none());
+        drop(session);
+        drop(client);
+    });
+    down.unwrap();
+    assert!(started.elapsed() < SOON);
 }
