@@ -1,10 +1,11 @@
 // What `npm test` runs, in order. A step has a name, a title, a limit in minutes, the names of the
 // steps it `needs`, and a `plan`: programs to run one after the other, or why it is skipped.
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { chromiumPath } from './chromium.mjs';
 import { countCargoTest, countCheck, countJest, countNextest, countOwn } from './counts.mjs';
 import { depsAreFresh } from './deps.mjs';
-import { npmCommand, run } from './exec.mjs';
+import { asRoot, npmCommand, run } from './exec.mjs';
 import { root } from './platform.mjs';
 import { CANNOT, canBuildForWeb } from './wasm.mjs';
 
@@ -18,8 +19,8 @@ const dependencies = () => (depsAreFresh() ? [] : [[...npmCommand(), 'ci']]);
 /** Installs a Debian package, where that can be done; who needs it says so if it is not there. */
 async function install(name) {
   if ((await run('apt-get', ['--version'])).code !== 0) return [];
-  const sudo = process.getuid?.() === 0 ? '' : 'sudo -n ';
-  const get = `${sudo}apt-get update; ${sudo}env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${name} || true`;
+  const root = asRoot().join(' ');
+  const get = `${root} apt-get update; ${root} env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${name} || true`;
   return [['sh', '-c', get]];
 }
 
@@ -28,9 +29,19 @@ async function etcd() {
   return (await run('etcd', ['--version'])).code === 0 ? [] : install('etcd-server');
 }
 
+const NO_CHROMIUM = 'there is no Chromium here (CHROMIUM_PATH)';
+
 /** The browser of the tests. */
 async function chromium() {
-  return chromiumPath() === undefined ? install('chromium') : [];
+  if (chromiumPath() !== undefined) return [];
+  const plan = await install('chromium');
+  return plan.length === 0 ? NO_CHROMIUM : plan;
+}
+
+/** That it was installed is not enough: it must be found. */
+function countChromium(result) {
+  if (chromiumPath() !== undefined) return countCheck(result);
+  return { passed: 0, failed: 1, note: 'apt-get did not install it' };
 }
 
 async function nextest() {
@@ -46,9 +57,15 @@ async function forWeb(plan) {
   return CANNOT;
 }
 
+/** A plan for what takes the build for browsers as it is there, whoever built it. */
+function builtForWeb(plan) {
+  if (existsSync(path.join(root, 'dist', 'web', 'inline.js'))) return plan;
+  return 'the build for browsers is not there (npm run build:web)';
+}
+
 /** A plan for tests in pages, or why this machine cannot have them. */
 function inPages(plan) {
-  return chromiumPath() === undefined ? 'there is no Chromium here (CHROMIUM_PATH)' : forWeb(plan);
+  return chromiumPath() === undefined ? NO_CHROMIUM : forWeb(plan);
 }
 
 function jest(name, ...args) {
@@ -60,7 +77,7 @@ function jest(name, ...args) {
 }
 
 const pages = jest('examples-web', '--testPathPatterns', '/__test__/examples/');
-const packed = jest('package', '--testPathPatterns', '/__test__/package/');
+const packedWeb = jest('package-web', '--testPathPatterns', '/__test__/package/web\\.test');
 const web = jest('web', '--testPathPatterns', '/__test__/web/');
 
 export const steps = [
@@ -107,7 +124,7 @@ export const steps = [
     needs: ['deps'],
     plan: () => forWeb([script('build-web.mjs')]),
   },
-  { name: 'chromium', title: 'Chromium', limit: 5, plan: chromium },
+  { name: 'chromium', title: 'Chromium', limit: 5, plan: chromium, count: countChromium },
   {
     name: 'types',
     title: 'type tests',
@@ -186,8 +203,15 @@ export const steps = [
     name: 'package',
     title: 'packed tarball',
     limit: 10,
-    needs: ['build', 'build-web'],
-    plan: () => forWeb(packed.plan()),
-    count: packed.count,
+    needs: ['build'],
+    ...jest('package', '--testPathPatterns', '/__test__/package/consumers\\.test'),
+  },
+  {
+    name: 'package-web',
+    title: 'packed tarball in a page, Node and Deno',
+    limit: 10,
+    needs: ['build', 'build-web', 'chromium'],
+    plan: () => builtForWeb(packedWeb.plan()),
+    count: packedWeb.count,
   },
 ].map((step) => ({ needs: [], count: countCheck, ...step }));

@@ -32,7 +32,9 @@ async function toolchain() {
   const place = await run('rustc', ['--print', 'sysroot']);
   const version = await run('rustc', ['--version', '--verbose']);
   if (place.code !== 0 || version.code !== 0) return undefined;
-  const library = (...names) => path.join(place.output.trim(), 'lib', 'rustlib', ...names);
+  // Where rustup says something before, it is the last line.
+  const sysroot = place.output.trim().split('\n').at(-1);
+  const library = (...names) => path.join(sysroot, 'lib', 'rustlib', ...names);
   const [, host] = /^host: (.*)$/m.exec(version.output);
   const target = library(TARGET, 'lib');
   return {
