@@ -14,6 +14,7 @@ import {
   jest,
   test,
 } from '@jest/globals';
+import { NoriKVClient } from '@norikv/client';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { launchChromium } from '../../scripts/lib/chromium.cjs';
 import type { Served } from '../faults/children';
@@ -156,11 +157,13 @@ describe('browser-notes', () => {
     await notes(other, ['bread', 'saved']);
 
     let mend = await cutOff(other);
+    await connection(other, 'not connected');
     await edit(other, 'rye bread');
     await notes(other, ['rye bread', 'waiting']);
     await edit(one, 'white bread');
     await notes(one, ['white bread', 'saved']);
     await mend();
+    await connection(other, 'connected');
     await notes(other, ['rye bread', 'conflict']);
     await until(
       other,
@@ -214,6 +217,46 @@ describe('browser-notes', () => {
     server = await start(server.address);
     await notes(page, ['bread', 'saved']);
     await connection(page, 'connected');
+  });
+
+  test('a tab says at once that the network is gone, with nothing to save, and that it is back', async () => {
+    const page = await open();
+    await context.setOffline(true);
+    await connection(page, 'not connected');
+    await context.setOffline(false);
+    await connection(page, 'connected');
+  });
+
+  test('a note whose first save was refused is not taken for one that was deleted elsewhere', async () => {
+    const page = await open();
+    const headers = {
+      'access-control-allow-origin': origin,
+      'access-control-expose-headers': 'grpc-status',
+      'content-type': 'application/grpc-web+proto',
+      'grpc-status': '16',
+    };
+    await page.route('**/Batch', (route) => route.fulfill({ status: 200, headers }));
+    await page.click('#add');
+    await notes(page, ['', 'waiting']);
+    await page.unroute('**/Batch');
+
+    // What the watch missed is not kept any more: it begins anew, and all notes are read again.
+    const { address } = server;
+    await stop();
+    server = await start();
+    let client = await NoriKVClient.open(server.address);
+    await client.compact(await client.put('notes/0', 'bread'));
+    await client.close();
+    await stop();
+    server = await start(address);
+    await notes(page, ['', 'waiting'], ['bread', 'saved']);
+    client = await NoriKVClient.open(address);
+    await client.put('notes/00', 'milk');
+    await client.close();
+    await notes(page, ['', 'waiting'], ['milk', 'saved'], ['bread', 'saved']);
+
+    await edit(page, 'butter');
+    await notes(page, ['butter', 'saved'], ['milk', 'saved'], ['bread', 'saved']);
   });
 
   test('it looks as it did', async () => {

@@ -7,9 +7,7 @@ const server = new URLSearchParams(location.search).get('server') ?? '127.0.0.1:
 /** How often the state of the connection is looked at. */
 const LOOK_MS = 250;
 
-// One server has no cluster to follow; and of the six connections to one server that a browser opens over HTTP/1.1, for
-// all tabs together, each tab then keeps one, for its watch.
-const client = new NoriKVClient({ nodes: [server], watchCluster: false, timeout: 2_000 });
+const client = new NoriKVClient({ nodes: [server], timeout: 2_000 });
 const notes = new Notes(client, show);
 const cards = new Map<string, HTMLElement>();
 
@@ -85,7 +83,8 @@ function makeCard(id: string): HTMLElement {
 
 const connection = find(HTMLOutputElement, '#connection');
 function showConnection(): void {
-  const state = client.isConnected() ? 'connected' : 'not connected';
+  // The client finds out that the network is gone by what it asks; the browser says so at once.
+  const state = navigator.onLine && client.isConnected() ? 'connected' : 'not connected';
   if (connection.value !== state) connection.value = connection.dataset.state = state;
 }
 
@@ -102,4 +101,6 @@ window.addEventListener('beforeunload', (event) => {
 
 showConnection();
 setInterval(showConnection, LOOK_MS);
+window.addEventListener('online', showConnection);
+window.addEventListener('offline', showConnection);
 void notes.follow();

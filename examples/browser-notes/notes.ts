@@ -190,8 +190,10 @@ function idOf(entry: Entry): string {
   return entry.keyText().slice(PREFIX.length);
 }
 
-function isNewer({ version }: Stored, than: Stored): boolean {
-  return version !== null && (than.version === null || version.compare(than.version) > 0);
+function isNewer({ text, version }: Stored, than: Stored): boolean {
+  // What was never saved is not there, and was not deleted.
+  if (than.version === null) return text !== null;
+  return version !== null && version.compare(than.version) > 0;
 }
 
 function pause(): Promise<void> {
