@@ -154,8 +154,9 @@ export async function wasmBindgen(onLine) {
   const program = path.join(place, 'bin', 'wasm-bindgen');
   if (existsSync(program)) return program;
   const crate = ['wasm-bindgen-cli', '--version', version, '--bin', 'wasm-bindgen'];
-  // A build of its own: not with the compiler, nor the flags, nor the directory of the build for browsers.
-  const args = ['install', ...crate, '--root', place];
+  // A build of its own: not with the compiler, nor the flags, nor the directory of the build for browsers. Not optimised:
+  // it runs for a second, and optimising it takes minutes.
+  const args = ['install', '--debug', ...crate, '--root', place];
   const { code, output } = await run('cargo', args, {
     onLine,
     env: { CARGO_TARGET_DIR: undefined },
