@@ -245,7 +245,9 @@ describe('browser-notes', () => {
     await stop();
     server = await start();
     let client = await NoriKVClient.open(server.address);
-    await client.compact(await client.put('notes/0', 'bread'));
+    for (const text of ['flour', 'dough', 'bread']) {
+      await client.compact(await client.put('notes/0', text));
+    }
     await client.close();
     await stop();
     server = await start(address);
