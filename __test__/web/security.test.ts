@@ -1,5 +1,7 @@
 // What a page may and may not: policies, origins, tokens, and what it is told where something is wrong.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { startServer } from '@norikv/client/server';
@@ -77,10 +79,20 @@ test('a page of an origin that is not on the list gets nothing, and is told what
   expect(read).toBe('secret');
 });
 
+/** An address that nobody listens at. Somebody did: the browser takes the port for one as any other. */
+async function deserted(): Promise<string> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return `127.0.0.1:${port}`;
+}
+
 test.each([
-  ['that nobody listens at', '127.0.0.1:9'],
-  ['whose name is nobody’s', 'nobody.invalid:7447'],
-])('an address %s is a ConnectionError that names CORS and mixed content', async (_, address) => {
+  ['that nobody listens at', deserted],
+  ['whose name is nobody’s', () => Promise.resolve('nobody.invalid:7447')],
+])('an address %s is a ConnectionError that names CORS and mixed content', async (_, find) => {
+  const address = await find();
   const page = await open(await site());
   const failed = await failureOfGet(page, { nodes: [address] });
   expect(failed.name).toBe('ConnectionError');
