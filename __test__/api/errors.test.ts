@@ -10,7 +10,7 @@ import {
 } from '@norikv/client';
 import type { ErrorCode, NoriKVClient } from '@norikv/client';
 import { expectOwnStack, failure } from './errors';
-import { kinds } from './stores';
+import { kinds, strangeFrame } from './stores';
 import type { TestStore } from './stores';
 import { turn } from './turn';
 
@@ -108,8 +108,7 @@ describe.each(kinds)('errors of $name', (kind) => {
       return await inner();
     }
     const error = await failure(KeyNotFoundError, outer);
-    // Where the answer came by `fetch`, Node puts the frame of its queue before all others.
-    const stack = (error.stack ?? '').replace(/\n\s+at process\.processTicksAndRejections .*/, '');
+    const stack = (error.stack ?? '').replace(strangeFrame, '');
     expect(stack).toMatch(/^KeyNotFoundError: .*\n\s+at (async )?inner /);
     expect(stack).toMatch(/outer /);
   });

@@ -150,3 +150,6 @@ export const namespace: Kind = {
 
 /** Every kind of store. */
 export const kinds: readonly Kind[] = [memory, file, served, servedFile, namespace];
+
+/** The frame before all others that is neither the client's nor its caller's: there is none. */
+export const strangeFrame = /(?!)/;

@@ -109,3 +109,6 @@ export const kinds: readonly Kind[] = [
   servedFile,
   namespace,
 ];
+
+/** Where an answer came by `fetch`, Node puts the frame of its queue before all others. */
+export const strangeFrame = /\n\s+at process\.processTicksAndRejections .*/;
