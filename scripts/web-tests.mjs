@@ -2,7 +2,7 @@
 // suite has a page, or a process, of its own, which may neither crash nor hang nor lose a test.
 //   node scripts/web-tests.mjs [page | worker | node] [name of a suite …]
 import { fork } from 'node:child_process';
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { bundle, serve } from '../__test__/web/server.cjs';
 import { launchChromium } from './lib/chromium.mjs';
@@ -11,6 +11,8 @@ import { root } from './lib/platform.mjs';
 
 /** How long a suite may take. */
 const LIMIT_MS = 240_000;
+/** How long a process may take to end once its tests are done. */
+const EXIT_MS = 10_000;
 /** A test that took longer is named with its time. */
 const SLOW_MS = 2_000;
 /** How many pages run at a time: most suites wait for their server more than they work. */
@@ -22,12 +24,17 @@ const everywhere = ['page', 'worker', 'node'];
 const isPlace = (word) => everywhere.includes(word);
 const places = everywhere.filter((place) => !args.some(isPlace) || args.includes(place));
 const chosen = args.filter((arg) => !isPlace(arg));
-const suites = readdirSync(path.join(root, api))
-  .filter((file) => file.endsWith('.test.ts') && !file.endsWith('.node.test.ts'))
+const files = readdirSync(path.join(root, api)).filter((file) => file.endsWith('.test.ts'));
+const isForNode = (file) => file.endsWith('.node.test.ts');
+const suites = files
+  .filter((file) => !isForNode(file))
   .map((file) => file.replace(/\.ts$/, ''))
   // From the end of the alphabet, where the longest are: none of them is then left alone at last.
   .reverse()
   .filter((name) => chosen.length === 0 || chosen.includes(name.replace('.test', '')));
+
+/** Suites that only Node has, of which each says in its first line why. */
+const leftOut = chosen.length > 0 ? [] : files.filter(isForNode);
 
 /** Opens the page that runs a suite, or has a worker run it. Answers how to close it. */
 async function inBrowser({ suite, where }, { report, failed, end }) {
@@ -48,14 +55,19 @@ function inNode({ suite }, { report, failed, end }) {
   child.once('error', (error) => failed(error.message));
   const closed = new Promise((resolve) => {
     child.once('close', (code) => {
-      if (code !== 0) end(`the process ended with ${code}`);
+      if (code !== 0 && !child.killed) end(`the process ended with ${code}`);
       resolve();
     });
   });
   // A process that is done ends by itself: nothing of a client that is closed keeps it.
   return async (done) => {
     if (!done) child.kill('SIGKILL');
+    const timer = setTimeout(() => {
+      failed(`the process had not ended ${EXIT_MS} ms after its tests`);
+      child.kill('SIGKILL');
+    }, EXIT_MS);
     await closed;
+    clearTimeout(timer);
   };
 }
 
@@ -151,7 +163,11 @@ await Promise.all(Array.from({ length: PAGES }, work));
 await browser.close();
 await site.close();
 
-const total = { passed: 0, failed: 0, skipped: 0 };
+for (const file of leftOut) {
+  const [first] = readFileSync(path.join(root, api, file), 'utf8').split('\n');
+  console.log(`skipped: all of ${file}: ${first.replace('// ', '')}`);
+}
+const total = { passed: 0, failed: 0, skipped: leftOut.length };
 const reasons = new Map();
 for (const outcome of outcomes) {
   const counts = count(outcome);

@@ -1,7 +1,6 @@
-// Only on Node.
+// Only on Node: clients of stores in the process, which no browser has.
 import { expect, test } from '@jest/globals';
 import { NoriKVClient, createClient } from '@norikv/client';
-import { file, memory, served } from './stores';
 
 test('a call before connect connects', async () => {
   const client = new NoriKVClient('memory:');
@@ -29,38 +28,6 @@ test('await using closes at the end of the block', async () => {
     await client.put('a', '1');
   }
   expect(outer.isConnected()).toBe(false);
-});
-
-test('two memory: clients are two stores', async () => {
-  const one = await memory.open();
-  const two = await memory.open();
-  await one.client.put('a', '1');
-  expect(await two.client.getOrNull('a')).toBeNull();
-  await Promise.all([one.close(), two.close()]);
-});
-
-test('closing one client of a server leaves the other', async () => {
-  const store = await served.open();
-  const other = await store.another();
-  await store.client.put('a', '1');
-  await store.client.close();
-  expect((await other.get('a')).text()).toBe('1');
-  await store.close();
-});
-
-test('a write that close() let through is there when the directory is opened again', async () => {
-  const store = await file.open();
-  const writes = Array.from({ length: 200 }, (_, at) => store.client.put(`key:${at}`, `${at}`));
-  const closing = store.client.close();
-  const outcomes = await Promise.allSettled(writes);
-  await closing;
-  const again = await store.again();
-  for (const [at, outcome] of outcomes.entries()) {
-    if (outcome.status !== 'fulfilled') continue;
-    const entry = await again.get(`key:${at}`);
-    expect(entry.version.equals(outcome.value)).toBe(true);
-  }
-  await store.close();
 });
 
 test('a namespace is connected when its client is, and closed when it is', async () => {

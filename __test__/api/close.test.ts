@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { ClosedError, NoriKVClient } from '@norikv/client';
 import { failure } from './errors';
-import { kinds } from './stores';
+import { file, kinds, memory, served } from './stores';
 import { turn } from './turn';
 
 const closable = kinds.filter(({ part }) => !part);
@@ -77,4 +77,36 @@ describe.each(closable)('close of a client of $name', (kind) => {
     await client.close();
     await failure(ClosedError, () => client.get('a'));
   });
+});
+
+test('clients of two stores in memory see nothing of each other', async () => {
+  const one = await memory.open();
+  const two = await memory.open();
+  await one.client.put('a', '1');
+  expect(await two.client.getOrNull('a')).toBeNull();
+  await Promise.all([one.close(), two.close()]);
+});
+
+test('closing one client of a server leaves the other', async () => {
+  const store = await served.open();
+  const other = await store.another();
+  await store.client.put('a', '1');
+  await store.client.close();
+  expect((await other.get('a')).text()).toBe('1');
+  await store.close();
+});
+
+test('a write that close() let through is there when the directory is opened again', async () => {
+  const store = await file.open();
+  const writes = Array.from({ length: 200 }, (_, at) => store.client.put(`key:${at}`, `${at}`));
+  const closing = store.client.close();
+  const outcomes = await Promise.allSettled(writes);
+  await closing;
+  const again = await store.again();
+  for (const [at, outcome] of outcomes.entries()) {
+    if (outcome.status !== 'fulfilled') continue;
+    const entry = await again.get(`key:${at}`);
+    expect(entry.version.equals(outcome.value)).toBe(true);
+  }
+  await store.close();
 });

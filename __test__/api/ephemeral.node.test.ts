@@ -1,4 +1,4 @@
-// Only on Node.
+// Only on Node: servers in the process, and the disk.
 import { existsSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';

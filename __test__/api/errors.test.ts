@@ -4,11 +4,13 @@ import {
   InvalidArgumentError,
   KeyNotFoundError,
   LeaseNotFoundError,
+  NoriKVClient,
   NoriKVError,
   Version,
   VersionMismatchError,
+  createClient,
 } from '@norikv/client';
-import type { ErrorCode, NoriKVClient } from '@norikv/client';
+import type { ErrorCode } from '@norikv/client';
 import { expectOwnStack, failure } from './errors';
 import { kinds, strangeFrame } from './stores';
 import type { TestStore } from './stores';
@@ -142,4 +144,10 @@ describe.each(kinds)('errors of $name', (kind) => {
     expect([error.code, error.lease, error.retryable]).toEqual(['LEASE_NOT_FOUND', 7n, false]);
     expect(await client.getOrNull('leased')).toBeNull();
   });
+});
+
+test('errors of constructing and opening begin in the caller’s code', async () => {
+  await failure(InvalidArgumentError, () => new NoriKVClient('nowhere'));
+  await failure(InvalidArgumentError, () => NoriKVClient.open('nowhere'));
+  await failure(InvalidArgumentError, () => createClient('nowhere'));
 });

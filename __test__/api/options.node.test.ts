@@ -1,4 +1,4 @@
-// Only on Node.
+// Only on Node: the memory of the process, and a server in it that stops.
 import { expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { startServer } from '@norikv/client/server';

@@ -1,4 +1,4 @@
-// Only on Node.
+// Only on Node: a socket that never answers.
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
