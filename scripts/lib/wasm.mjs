@@ -18,7 +18,7 @@ export const CANNOT =
   'Rust cannot build for browsers here (rustup component add rust-src; on Debian: apt-get update)';
 
 /** A panic ends the wasm at once, without a word: no messages, no places, nothing that prints values. */
-const SMALL = '-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none';
+const SMALL = '-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none';
 const STD = ['-Zbuild-std=std,panic_abort', '-Zbuild-std-features=optimize_for_size'];
 /** These flags are a nightly compiler's; a stable one takes them when it is told to. */
 const UNSTABLE = { RUSTC_BOOTSTRAP: '1', RUSTFLAGS: SMALL };

@@ -46,6 +46,9 @@ function joined(parts, length) {
   return whole;
 }
 
+/** Whether it is an answer of gRPC-Web, and not, say, a page. */
+const isGrpc = (headers) => (headers.get('content-type') ?? '').startsWith('application/grpc');
+
 class Call {
   #wake;
   #most;
@@ -115,7 +118,7 @@ class Call {
         (name) => `${name}:${headers.get(name)}`,
       );
       this.#events.push(text(TRAILERS, lines.join('\r\n')));
-    } else if (!ok || body === null) {
+    } else if (!ok || body === null || !isGrpc(headers)) {
       this.#events.push(number(HTTP, status));
     } else {
       this.#reader = body.getReader();

@@ -172,6 +172,9 @@ impl FetchTransport {
 impl Transport for FetchTransport {
     type Link = FetchLink;
 
+    /// Six, for all tabs of a browser.
+    const SCARCE: bool = true;
+
     fn link(&self, address: &NodeAddress) -> Result<FetchLink> {
         Ok(FetchLink(Rc::new(Node {
             address: address.clone(),

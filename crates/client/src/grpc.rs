@@ -156,13 +156,16 @@ pub fn http_failure(status: u32) -> ext::Failure {
         400 => 13,
         401 => 16,
         403 => 7,
-        404 => 12,
+        404 | 200..=299 => 12,
         429 | 502..=504 => 14,
         _ => 2,
     };
+    // A server of `norikv.v1` alone says UNIMPLEMENTED by a gRPC status; this is none.
+    let reason = if code == 12 { ErrorKind::Unsupported.code() } else { "" };
     ext::Failure {
         code,
         message: format!("HTTP {status} without a gRPC status; is the address that of a NoriKV server?"),
+        reason: reason.to_owned(),
         ..Default::default()
     }
 }
@@ -295,6 +298,16 @@ mod tests {
         });
         let failure = failure.unwrap().unwrap_err();
         assert_eq!(failure.metadata["leaderHint"], "node-2");
+    }
+
+    #[test]
+    fn what_is_no_answer_of_grpc_is_not_taken_for_a_server_without_the_method() {
+        for status in [200, 404] {
+            let failure = http_failure(status);
+            assert_eq!(failure.reason, "UNSUPPORTED");
+            assert!(!Failed::Answered(failure).is_unimplemented());
+        }
+        assert_eq!(http_failure(401).code, 16);
     }
 
     #[test]

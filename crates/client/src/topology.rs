@@ -23,7 +23,7 @@ const BACKOFF: Backoff = Backoff {
     multiplier: 2.0,
     jitter: true,
 };
-/// A server that has no view to give may have one after an update.
+/// A server that has no view to give may have one after an update, and one node may become several.
 const NO_VIEW: Duration = Duration::from_secs(60);
 const LIMITS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,7 +51,7 @@ pub(crate) async fn follow<T: Transport>(core: Arc<Core<T>>) {
 }
 
 enum End {
-    /// The server does not tell its view: the configured nodes are all there is.
+    /// The server has no view to follow: the configured nodes are all there is.
     NoView,
     Broken,
 }
@@ -69,12 +69,17 @@ async fn follow_at<T: Transport>(core: &Arc<Core<T>>, node: &Arc<Node<T::Link>>,
                 let Ok(view) = v1::ClusterView::decode(message) else { return End::Broken };
                 *failures = 0;
                 let view = ClusterView::from(view);
+                let alone = view.nodes.len() == 1;
                 core.with(|state| state.router.apply(&view, node.index, core.link()));
                 core.view.send_if_modified(|known| {
                     let changed = *known != view;
                     *known = view;
                     changed
                 });
+                // Of one node there is nothing to follow; whether it is still one is asked now and then.
+                if T::SCARCE && alone {
+                    return End::NoView;
+                }
             }
             Ok(None) => return End::Broken,
             Err(failed) => return end_of(core, node, &failed),

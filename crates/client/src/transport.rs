@@ -13,6 +13,9 @@ pub trait Transport: MaybeSend + MaybeSync + 'static {
     /// The way to one node.
     type Link: Link;
 
+    /// Whether connections are so few that none is held by a stream that may never say anything.
+    const SCARCE: bool = false;
+
     /// The way to a node. Does no I/O: the first call over it connects.
     ///
     /// # Errors
