@@ -979,7 +979,7 @@ export interface Watch extends AsyncDisposable {
   /** Ends the watch: what is unread is dropped, and the iterator is done. Closing twice is closing once. */
   close(): Promise<void>;
   /** The batches. @throws {@link InvalidArgumentError} when it is iterated a second time. */
-  [Symbol.asyncIterator](): AsyncIterableIterator<WatchBatch>;
+  [Symbol.asyncIterator](): AsyncIterator<WatchBatch, undefined> & AsyncIterable<WatchBatch>;
   /** The same as {@link Watch.close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }

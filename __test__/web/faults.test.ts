@@ -6,6 +6,7 @@ import type { Lease } from '@norikv/client';
 import { startServer } from '@norikv/client/server';
 import type { Page } from 'playwright-core';
 import { serve, temporary } from '../faults/children';
+import { Proxy } from '../faults/proxy';
 import { later, open, processes, site } from './world';
 
 const AWAY_MS = process.env.NORIKV_LONG === undefined ? 8_000 : 60_000;
@@ -26,8 +27,8 @@ async function watching(page: Page, address: string): Promise<void> {
   }, address);
 }
 
-async function sees(page: Page, event: string): Promise<void> {
-  await page.waitForFunction((text) => kept.seen.includes(text), event, { timeout: 60_000 });
+async function sees(page: Page, event: string, timeout = 60_000): Promise<void> {
+  await page.waitForFunction((text) => kept.seen.includes(text), event, { timeout });
 }
 
 /** Starts a writer in the page, which writes one number after the other until each is acknowledged. */
@@ -138,6 +139,31 @@ test(`the network gone for ${AWAY_MS / 1000} s: calls fail and say why, the watc
   ]);
   await page.evaluate(() => kept.client.close());
 }, 120_000);
+
+test('connections that die without a word: the watch goes on over another one', async () => {
+  const home = await site();
+  const server = await startServer({
+    store: 'memory:',
+    listen: '127.0.0.1:0',
+    corsOrigins: [home.origin],
+  });
+  later(() => server.stop());
+  const between = await Proxy.start(server.address);
+  later(() => between.stop());
+  const other = await NoriKVClient.open({ nodes: [server.address] });
+  later(() => other.close());
+  const page = await open(home);
+  await watching(page, between.address);
+  await other.put('a', 'before');
+  await sees(page, 'a=before');
+
+  between.freeze();
+  await other.put('a', 'after');
+  // The server says every ten seconds that it is there; after two that did not come the page looks for another way.
+  await sees(page, 'a=after', 40_000);
+  expect(await page.evaluate(() => kept.seen)).toEqual(['a=before', 'a=after']);
+  await page.evaluate(() => kept.client.close());
+}, 90_000);
 
 test('an hour’s sleep, after which all timers fire at once: the lease is lost, calls and the watch go on', async () => {
   const home = await site();

@@ -39,6 +39,8 @@ const MAX_SESSIONS: usize = 3;
 /// A server that says nothing for so long, not even that it is there, is not: connections die without a word when a
 /// machine sleeps or changes its network.
 const SILENCE: Duration = Duration::from_millis(PROGRESS_INTERVAL.as_secs() * 2_200);
+/// How long a server may take to begin to answer. Where one connection died, the browser's others may have, too.
+const OPENING: Duration = Duration::from_secs(5);
 /// How many bytes a stream may be ahead of who reads it.
 const CREDIT: u64 = 256 * 1024;
 
@@ -140,7 +142,8 @@ impl Session {
         let request = ext::OpenRequest { session: self.name.clone(), begin }.encode_to_vec();
         let mut answers = Fetched::begin(self.link.node(), OPEN, &request, None);
         let failed = loop {
-            let mut silence = pin!(sleep(SILENCE));
+            let open = self.state.borrow().open;
+            let mut silence = pin!(sleep(if open { SILENCE } else { OPENING }));
             let next = poll_fn(|cx| {
                 let mut state = self.state.borrow_mut();
                 if state.over {
