@@ -139,7 +139,11 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
     call: Call,
 ) -> Result<M> {
     let mut message = None;
-    ask_any(core, ask, call, &mut |answer| Ok(message = Some(M::decode(answer)?))).await?;
+    let mut decode = |answer| {
+        message = Some(M::decode(answer)?);
+        Ok(())
+    };
+    ask_any(core, ask, call, &mut decode).await?;
     message.ok_or_else(|| Error::closed("the client"))
 }
 
