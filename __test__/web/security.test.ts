@@ -198,6 +198,6 @@ test('a call that is cancelled ends its fetch, and a watch that is closed ends i
     await watch.ready;
     await watch.close();
   });
-  expect(await over).toMatch(/\/Streams\/Open$/);
+  expect(await over).toMatch(/\.Streams\/Open$/);
   await page.evaluate(() => kept.client.close());
 });
