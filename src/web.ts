@@ -21,7 +21,16 @@ const NOT_NOW = -1;
 const binding: Binding = {
   version: () => core.version(),
   createClient: (config, _page, deliver) =>
-    core.createClient(config, deliver) as number | Uint8Array,
+    core.createClient(config, (replies: Uint8Array) => {
+      try {
+        deliver(replies);
+      } catch (error) {
+        // The core has no use for it; the page is to see it.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }) as number | Uint8Array,
   destroyClient: (client) => {
     core.destroyClient(client);
   },

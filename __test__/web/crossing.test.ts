@@ -1,21 +1,15 @@
 // What a page writes is what Node reads, and the other way: the bytes of `vectors.json`, through one server.
 import { expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
-import { startServer } from '@norikv/client/server';
 import vectors from '../vectors.json';
-import { later, open, site } from './world';
+import { later, open, site, memoryServer } from './world';
 
 const { entries } = vectors;
 const written = entries.map(({ key, value }) => [key, value]);
 
 test('keys that are no text, empty values and versions are the same bytes in a page and in Node', async () => {
   const home = await site();
-  const server = await startServer({
-    store: 'memory:',
-    listen: '127.0.0.1:0',
-    corsOrigins: [home.origin],
-  });
-  later(() => server.stop());
+  const server = await memoryServer(home);
   const client = await NoriKVClient.open({ nodes: [server.address] });
   later(() => client.close());
   const page = await open(home);

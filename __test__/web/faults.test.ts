@@ -3,11 +3,10 @@
 import { expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import type { Lease } from '@norikv/client';
-import { startServer } from '@norikv/client/server';
 import type { Page } from 'playwright-core';
 import { serve, temporary } from '../faults/children';
 import { Proxy } from '../faults/proxy';
-import { later, open, processes, site } from './world';
+import { later, open, processes, site, memoryServer } from './world';
 
 const AWAY_MS = process.env.NORIKV_LONG === undefined ? 8_000 : 60_000;
 
@@ -101,12 +100,7 @@ test('a server killed in mid-stream and under calls, three times: every write on
 
 test(`the network gone for ${AWAY_MS / 1000} s: calls fail and say why, the watch goes on where it was`, async () => {
   const home = await site();
-  const server = await startServer({
-    store: 'memory:',
-    listen: '127.0.0.1:0',
-    corsOrigins: [home.origin],
-  });
-  later(() => server.stop());
+  const server = await memoryServer(home);
   const other = await NoriKVClient.open({ nodes: [server.address] });
   later(() => other.close());
   const page = await open(home);
@@ -142,12 +136,7 @@ test(`the network gone for ${AWAY_MS / 1000} s: calls fail and say why, the watc
 
 test('connections that die without a word: the watch goes on over another one', async () => {
   const home = await site();
-  const server = await startServer({
-    store: 'memory:',
-    listen: '127.0.0.1:0',
-    corsOrigins: [home.origin],
-  });
-  later(() => server.stop());
+  const server = await memoryServer(home);
   const between = await Proxy.start(server.address);
   later(() => between.stop());
   const other = await NoriKVClient.open({ nodes: [server.address] });
@@ -167,12 +156,7 @@ test('connections that die without a word: the watch goes on over another one', 
 
 test('an hour’s sleep, after which all timers fire at once: the lease is lost, calls and the watch go on', async () => {
   const home = await site();
-  const server = await startServer({
-    store: 'memory:',
-    listen: '127.0.0.1:0',
-    corsOrigins: [home.origin],
-  });
-  later(() => server.stop());
+  const server = await memoryServer(home);
   const other = await NoriKVClient.open({ nodes: [server.address] });
   later(() => other.close());
   // Playwright's clock stands in for the page's: its timers, `Date` and `performance`, which are all that the client has.
@@ -232,12 +216,7 @@ const LOST = { aborted: true, used: 'LeaseLostError', lost: 'LeaseLostError' };
 
 test('a tab whose process stands still: its lease ends for all, and is none when the tab goes on', async () => {
   const home = await site();
-  const server = await startServer({
-    store: 'memory:',
-    listen: '127.0.0.1:0',
-    corsOrigins: [home.origin],
-  });
-  later(() => server.stop());
+  const server = await memoryServer(home);
   const other = await NoriKVClient.open({ nodes: [server.address] });
   later(() => other.close());
   const page = await open(home);
@@ -264,12 +243,7 @@ test('a tab whose process stands still: its lease ends for all, and is none when
 
 test('timers that come seconds late: nobody believes in a lease past its time, though no timer said so', async () => {
   const home = await site();
-  const server = await startServer({
-    store: 'memory:',
-    listen: '127.0.0.1:0',
-    corsOrigins: [home.origin],
-  });
-  later(() => server.stop());
+  const server = await memoryServer(home);
   const other = await NoriKVClient.open({ nodes: [server.address] });
   later(() => other.close());
   // A browser without a screen hides no tab. So the page's timers are made what those of a hidden tab are: seldom.
@@ -295,12 +269,7 @@ test('timers that come seconds late: nobody believes in a lease past its time, t
 
 test('a sleep that only the wall clock tells of: the lease is lost, though its server has it yet', async () => {
   const home = await site();
-  const server = await startServer({
-    store: 'memory:',
-    listen: '127.0.0.1:0',
-    corsOrigins: [home.origin],
-  });
-  later(() => server.stop());
+  const server = await memoryServer(home);
   // As on systems where `performance.now()` and timers stand still while the machine sleeps.
   const page = await open(home, (context) =>
     context.addInitScript(() => {
@@ -322,7 +291,7 @@ test('a sleep that only the wall clock tells of: the lease is lost, though its s
   expect(await page.evaluate(() => (kept.lease as Lease).signal.aborted)).toBe(false);
 
   await page.evaluate(() => {
-    (globalThis as unknown as { sleep(ms: number): void }).sleep(3_600_000);
+    globalThis.sleep(3_600_000);
   });
   expect(await belief(page)).toEqual(LOST);
   expect(await page.evaluate(async () => (await kept.client.get('held')).text())).toBe('1');

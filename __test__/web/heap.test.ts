@@ -1,8 +1,7 @@
 // What a page still holds after much work: nothing more than before. NORIKV_LONG does ten times as much, as in the rule.
 import { expect, test } from '@jest/globals';
-import { startServer } from '@norikv/client/server';
 import type { Page } from 'playwright-core';
-import { later, open, site } from './world';
+import { open, site, memoryServer } from './world';
 
 const times = process.env.NORIKV_LONG === undefined ? 1 : 10;
 const CALLS = 10_000 * times;
@@ -26,14 +25,11 @@ async function held(page: Page): Promise<Held> {
   for (let time = 0; time < 3; time++) await devtools.send('HeapProfiler.collectGarbage');
   const { usedSize } = await devtools.send('Runtime.getHeapUsage');
   await devtools.detach();
-  const wasm = await page.evaluate(() => {
-    const { wasmMemory } = globalThis as unknown as { wasmMemory: WebAssembly.Memory };
-    return wasmMemory.buffer.byteLength;
-  });
+  const wasm = await page.evaluate(() => wasmMemory.buffer.byteLength);
   return { heap: usedSize, wasm };
 }
 
-/** Puts, gets and deletes, 64 under way, and watches, 4 open: a page has six connections to a host. */
+/** Puts, gets and deletes, 64 under way, and watches, 4 open. */
 async function work(page: Page, calls: number, watches: number): Promise<void> {
   await page.evaluate(
     async (most) => {
@@ -66,12 +62,7 @@ async function work(page: Page, calls: number, watches: number): Promise<void> {
 
 test(`the heap after ${CALLS} calls and ${WATCHES} watches is what it was before`, async () => {
   const home = await site();
-  const server = await startServer({
-    store: 'memory:',
-    listen: '127.0.0.1:0',
-    corsOrigins: [home.origin],
-  });
-  later(() => server.stop());
+  const server = await memoryServer(home);
   const page = await open(home, (context) =>
     context.addInitScript(() => {
       // The memory is the module's own; here is how to get a look at it.

@@ -1,5 +1,5 @@
 // What `__test__/api/stores.ts` is in a page: the same kinds of stores, behind servers that the program which drives the
-// page starts for it (`server.mjs`). What a browser cannot have is in the table all the same, with why it is missing:
+// page starts for it (`server.cjs`). What a browser cannot have is in the table all the same, with why it is missing:
 // the runner skips what is told of it, by name.
 import { NoriKVClient } from '@norikv/client';
 import type { CommonConfig } from '@norikv/client';
@@ -11,10 +11,14 @@ export interface Kind extends api.Kind {
   readonly missing?: string;
 }
 
+declare global {
+  /** Set where there is no page. */
+  var NORIKV_CONTROL: string | undefined;
+}
+
 /** Where the program that drives this page listens to it: its own origin, where there is one. */
 function control(name: string): URL {
-  const { NORIKV_CONTROL } = globalThis as unknown as { NORIKV_CONTROL?: string };
-  return new URL(`/control/${name}`, NORIKV_CONTROL ?? location.origin);
+  return new URL(`/control/${name}`, globalThis.NORIKV_CONTROL ?? location.origin);
 }
 
 async function ask<T>(name: string, question: object): Promise<T> {

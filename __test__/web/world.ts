@@ -7,6 +7,8 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll } from '@jest/globals';
 import type { NoriKVClient } from '@norikv/client';
 import type * as client from '@norikv/client';
+import { startServer } from '@norikv/client/server';
+import type { Server } from '@norikv/client/server';
 import { launchChromium } from '../../scripts/lib/chromium.cjs';
 import { serve } from './server.cjs';
 
@@ -21,6 +23,10 @@ export interface Kept {
 declare global {
   var norikv: typeof client;
   var kept: Kept;
+  /** Lets the wall clock of a page jump, where a test replaced it. */
+  var sleep: (ms: number) => void;
+  /** The memory of a page's wasm, where a test looks for it. */
+  var wasmMemory: WebAssembly.Memory;
 }
 
 const LOAD = `
@@ -69,6 +75,17 @@ export async function site(headers: Readonly<Record<string, string>> = {}): Prom
   );
   later(() => served.close());
   return served;
+}
+
+/** Starts a server of a store in memory that pages of a site may call. */
+export async function memoryServer({ origin }: Site): Promise<Server> {
+  const server = await startServer({
+    store: 'memory:',
+    listen: '127.0.0.1:0',
+    corsOrigins: [origin],
+  });
+  later(() => server.stop());
+  return server;
 }
 
 /** Opens the page, in a context of its own; `prepare` comes before it loads. */

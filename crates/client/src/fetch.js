@@ -67,14 +67,13 @@ class Call {
   constructor(wake, most, url, headers, message) {
     this.#wake = wake;
     this.#most = most;
-    const body = number(0, message.length);
-    const framed = new Uint8Array(HEADER + message.length);
-    framed.set(body);
-    framed.set(message, HEADER);
+    const body = new Uint8Array(HEADER + message.length);
+    new DataView(body.buffer).setUint32(1, message.length);
+    body.set(message, HEADER);
     this.#response = fetch(url, {
       method: 'POST',
       headers,
-      body: framed,
+      body,
       credentials: 'omit',
       signal: this.#abort.signal,
     });

@@ -122,7 +122,7 @@ struct State {
     /// What the server is to be told, and whether it is being told something.
     told: ext::TellRequest,
     telling: bool,
-    /// No stream is left. What reads the session is woken to end.
+    /// No stream is left, or the session failed. What reads it is woken to end.
     over: bool,
     reader: Option<Waker>,
 }

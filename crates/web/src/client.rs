@@ -56,7 +56,7 @@ fn try_create(config: &[u8], deliver: Function) -> Result<u32> {
             wasm_bindgen_futures::spawn_local(async move {
                 outbox.called.set(false);
                 let frame = outbox.waiting.take();
-                // A listener that throws has thrown; the replies were read before.
+                // `src/web.ts` tells the page what is thrown there.
                 let _ = deliver.call1(&JsValue::NULL, &Uint8Array::from(&frame[..]));
             });
         }),
