@@ -9,8 +9,11 @@ use crate::{
     Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
     Entry, Error, Event, Field, FieldName, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus,
     LeaseTimeToLive, Page, Put, PutResult, Result, Scan, Stats, Status, Store, StoreRef, Txn, TxnOp,
-    TxnOpResult, TxnResult, Version, Watch, WatchBatch, Watching, check_key,
+    TxnOpResult, TxnResult, VectorCreateIndex, VectorDelete, VectorDropIndex, VectorGet, VectorIndexInfo,
+    VectorInsert, VectorSearch, VectorSearchResult, Version, Watch, WatchBatch, Watching, check_key,
+    check_vector_namespace,
     limits::{MAX_KEY_BYTES, MAX_TXN_OPS},
+    vector::MAX_VECTOR_NAMESPACE_BYTES,
 };
 
 /// A part of a store: the keys under a prefix, without the prefix.
@@ -55,6 +58,25 @@ impl Namespaced {
 
     fn inner(&self, key: &Bytes) -> Bytes {
         inner(&self.prefix, key)
+    }
+
+    /// The name of a vector index in the whole store. Names are text, so the prefix must be.
+    fn outer_index(&self, namespace: &str) -> Result<String> {
+        check_vector_namespace(namespace)?;
+        let prefix = std::str::from_utf8(&self.prefix).map_err(|_| {
+            Error::invalid_argument(
+                "this part of the store has no vector indexes: its namespace is not UTF-8, and their names are",
+            )
+        })?;
+        let outer = [prefix, namespace].concat();
+        if outer.len() > MAX_VECTOR_NAMESPACE_BYTES {
+            return Err(Error::invalid_argument(format!(
+                "a vector index's namespace has 1 to {MAX_VECTOR_NAMESPACE_BYTES} bytes, those of the part of the store ({}) included; this one has {}",
+                prefix.len(),
+                outer.len()
+            )));
+        }
+        Ok(outer)
     }
 
     fn inner_entry(&self, entry: Entry) -> Entry {
@@ -247,6 +269,50 @@ impl Store for Namespaced {
 
     async fn compact(&self, version: Version, call: Call) -> Result<()> {
         self.store.compact(version, call).await
+    }
+
+    async fn vector_create_index(&self, mut request: VectorCreateIndex, call: Call) -> Result<bool> {
+        request.index.namespace = self.outer_index(&request.index.namespace)?;
+        self.store.vector_create_index(request, call).await
+    }
+
+    async fn vector_drop_index(&self, mut request: VectorDropIndex, call: Call) -> Result<bool> {
+        request.namespace = self.outer_index(&request.namespace)?;
+        self.store.vector_drop_index(request, call).await
+    }
+
+    async fn vector_insert(&self, mut request: VectorInsert, call: Call) -> Result<Version> {
+        request.namespace = self.outer_index(&request.namespace)?;
+        self.store.vector_insert(request, call).await
+    }
+
+    async fn vector_delete(&self, mut request: VectorDelete, call: Call) -> Result<bool> {
+        request.namespace = self.outer_index(&request.namespace)?;
+        self.store.vector_delete(request, call).await
+    }
+
+    async fn vector_get(&self, mut request: VectorGet, call: Call) -> Result<Option<Vec<f32>>> {
+        request.namespace = self.outer_index(&request.namespace)?;
+        self.store.vector_get(request, call).await
+    }
+
+    async fn vector_search(&self, mut request: VectorSearch, call: Call) -> Result<Vec<VectorSearchResult>> {
+        request.namespace = self.outer_index(&request.namespace)?;
+        self.store.vector_search(request, call).await
+    }
+
+    async fn vector_indexes(&self, call: Call) -> Result<Vec<VectorIndexInfo>> {
+        let mut indexes = self.store.vector_indexes(call).await?;
+        indexes.retain(|info| {
+            let name = info.index.namespace.as_bytes();
+            name.starts_with(&self.prefix) && name.len() > self.prefix.len()
+        });
+        for info in &mut indexes {
+            // Where the prefix is not text, no name begins with it.
+            let inner = info.index.namespace.get(self.prefix.len()..).unwrap_or_default().to_owned();
+            info.index.namespace = inner;
+        }
+        Ok(indexes)
     }
 
     async fn status(&self, call: Call) -> Result<Status> {

@@ -1,4 +1,4 @@
-use crate::{Error, Limits, RequestStats, Result, Version};
+use crate::{Error, Limits, RequestStats, Result, VectorStatus, Version};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub enum Feature {
     Watch,
     /// Forgetting old history by hand.
     Compact,
+    /// Vector indexes.
+    Vectors,
 }
 
 impl Feature {
@@ -76,6 +78,7 @@ impl Feature {
         Self::Lease,
         Self::Watch,
         Self::Compact,
+        Self::Vectors,
     ];
 
     /// The feature's name on the wire and in `status()`.
@@ -91,6 +94,7 @@ impl Feature {
             Self::Lease => "lease",
             Self::Watch => "watch",
             Self::Compact => "compact",
+            Self::Vectors => "vectors",
         }
     }
 }
@@ -119,6 +123,8 @@ pub struct Status {
     pub sizes: Sizes,
     /// When it acknowledges a write.
     pub durability: Durability,
+    /// Its vector indexes; `None` if it has no such thing.
+    pub vectors: Option<VectorStatus>,
     /// The version of the software that answers.
     pub software: String,
 }

@@ -6,7 +6,9 @@ use tokio::sync::watch;
 use crate::{
     Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
     Entry, Error, ErrorKind, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive,
-    Page, Put, PutResult, Result, Scan, Stats, Status, Txn, TxnResult, Version, Watch, Watching,
+    Page, Put, PutResult, Result, Scan, Stats, Status, Txn, TxnResult, VectorCreateIndex, VectorDelete,
+    VectorDropIndex, VectorGet, VectorIndexInfo, VectorInsert, VectorSearch, VectorSearchResult, Version,
+    Watch, Watching,
 };
 
 /// `Send`, except in a browser, where there is one thread and its values cannot be sent.
@@ -130,6 +132,49 @@ pub trait Store: MaybeSend + MaybeSync + 'static {
     async fn compact(&self, version: Version, call: Call) -> Result<()> {
         let _ = (version, call);
         Err(unsupported("compaction by hand"))
+    }
+
+    /// Creates a vector index. Answers whether it did; `false` if the same index is there. `VectorIndexExists` if another
+    /// one has its name.
+    async fn vector_create_index(&self, request: VectorCreateIndex, call: Call) -> Result<bool> {
+        let _ = (request, call);
+        Err(unsupported("vector indexes"))
+    }
+
+    /// Drops a vector index with its vectors. Answers whether it was there.
+    async fn vector_drop_index(&self, request: VectorDropIndex, call: Call) -> Result<bool> {
+        let _ = (request, call);
+        Err(unsupported("vector indexes"))
+    }
+
+    /// Inserts or replaces vectors, in one transaction. The next search finds them.
+    async fn vector_insert(&self, request: VectorInsert, call: Call) -> Result<Version> {
+        let _ = (request, call);
+        Err(unsupported("vector indexes"))
+    }
+
+    /// Deletes one vector. Answers whether it was there. No later search answers it.
+    async fn vector_delete(&self, request: VectorDelete, call: Call) -> Result<bool> {
+        let _ = (request, call);
+        Err(unsupported("vector indexes"))
+    }
+
+    /// Reads one vector, as it was inserted; `None` if it is not there.
+    async fn vector_get(&self, request: VectorGet, call: Call) -> Result<Option<Vec<f32>>> {
+        let _ = (request, call);
+        Err(unsupported("vector indexes"))
+    }
+
+    /// Looks for the vectors nearest to each query. Answers a result for each, in their order.
+    async fn vector_search(&self, request: VectorSearch, call: Call) -> Result<Vec<VectorSearchResult>> {
+        let _ = (request, call);
+        Err(unsupported("vector indexes"))
+    }
+
+    /// The vector indexes there are, in the order of their names.
+    async fn vector_indexes(&self, call: Call) -> Result<Vec<VectorIndexInfo>> {
+        let _ = call;
+        Err(unsupported("vector indexes"))
     }
 
     /// What the store says of itself.

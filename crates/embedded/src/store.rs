@@ -342,7 +342,8 @@ impl Store for EmbeddedStore {
 
     async fn status(&self, _call: Call) -> Result<Status> {
         let limits = self.limits;
-        let features = Feature::ALL.iter().filter(|feature| **feature != Feature::Batch);
+        let features =
+            Feature::ALL.iter().filter(|feature| !matches!(feature, Feature::Batch | Feature::Vectors));
         let read = move |shared: &Shared, _: Wanted<'_>| {
             let in_memory = shared.engine.in_memory();
             Ok(Status {
@@ -355,6 +356,7 @@ impl Store for EmbeddedStore {
                     compact_version: shared.version(shared.floor()),
                 },
                 durability: shared.settings.durability,
+                vectors: None,
                 software: env!("CARGO_PKG_VERSION").to_owned(),
             })
         };

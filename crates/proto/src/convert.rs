@@ -191,6 +191,7 @@ pub fn status_from_wire(status: ext::StatusResponse) -> Status {
             compact_version: sizes.compact_version.map_or(Version::ZERO, Version::from),
         },
         durability: Durability::from_word(&status.durability).unwrap_or_default(),
+        vectors: None,
         software: status.software,
     }
 }
