@@ -411,6 +411,7 @@ impl Store for MapStore {
             version: self.version(),
             sizes: Sizes::default(),
             durability: Durability::Memory,
+            vectors: None,
             software: "test".into(),
         })
     }
