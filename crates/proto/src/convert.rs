@@ -235,6 +235,7 @@ mod tests {
             version: Version::new(1, 42),
             sizes: Sizes { disk_bytes: 7, compact_version: Version::new(1, 3) },
             durability: Durability::Relaxed,
+            vectors: None,
             software: "0.1.0".into(),
         };
         assert_eq!(status_from_wire(status_to_wire(status.clone())), status);
