@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             root.join("norikv/ext/v1/lease.proto"),
             root.join("norikv/ext/v1/watch.proto"),
             root.join("norikv/ext/v1/streams.proto"),
+            root.join("norikv/ext/v1/vectors.proto"),
         ],
         [&root],
     )?;

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use norikv_core::{
     ClusterNode, ClusterView, Consistency, Durability, Entry, Error, KeyRange, LeaseId, Limits, Precondition,
-    Result, ShardInfo, ShardReplica, Sizes, Status, Version,
+    Result, ShardInfo, ShardReplica, Sizes, Status, VectorStatus, Version,
 };
 
 use crate::{ext, v1};
@@ -163,6 +163,11 @@ pub fn status_to_wire(status: Status) -> ext::StatusResponse {
         }),
         durability: status.durability.as_str().to_owned(),
         software: status.software,
+        vectors: status.vectors.map(|vectors| ext::VectorStatus {
+            indexes: vectors.indexes,
+            vectors: vectors.vectors,
+            indexed: vectors.indexed,
+        }),
     }
 }
 
@@ -191,7 +196,11 @@ pub fn status_from_wire(status: ext::StatusResponse) -> Status {
             compact_version: sizes.compact_version.map_or(Version::ZERO, Version::from),
         },
         durability: Durability::from_word(&status.durability).unwrap_or_default(),
-        vectors: None,
+        vectors: status.vectors.map(|vectors| VectorStatus {
+            indexes: vectors.indexes,
+            vectors: vectors.vectors,
+            indexed: vectors.indexed,
+        }),
         software: status.software,
     }
 }
@@ -228,17 +237,19 @@ mod tests {
 
     #[test]
     fn a_status_survives_the_wire() {
-        let status = Status {
-            store: "file".into(),
-            features: vec![Feature::Batch.as_str().into(), "new".into()],
-            limits: Limits::default(),
-            version: Version::new(1, 42),
-            sizes: Sizes { disk_bytes: 7, compact_version: Version::new(1, 3) },
-            durability: Durability::Relaxed,
-            vectors: None,
-            software: "0.1.0".into(),
-        };
-        assert_eq!(status_from_wire(status_to_wire(status.clone())), status);
+        for vectors in [None, Some(VectorStatus { indexes: 2, vectors: 30, indexed: 20 })] {
+            let status = Status {
+                store: "file".into(),
+                features: vec![Feature::Batch.as_str().into(), "new".into()],
+                limits: Limits::default(),
+                version: Version::new(1, 42),
+                sizes: Sizes { disk_bytes: 7, compact_version: Version::new(1, 3) },
+                durability: Durability::Relaxed,
+                vectors,
+                software: "0.1.0".into(),
+            };
+            assert_eq!(status_from_wire(status_to_wire(status.clone())), status);
+        }
     }
 
     #[test]

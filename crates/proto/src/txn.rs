@@ -70,7 +70,7 @@ pub fn delete_to_wire(delete: Delete) -> v1::DeleteRequest {
 }
 
 /// On the wire an absent text is an empty one.
-fn given(text: String) -> Option<String> {
+pub(crate) fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
