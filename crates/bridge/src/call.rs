@@ -6,7 +6,12 @@ use norikv_core::{
     LeaseTimeToLive, Order, Precondition, Put, Result, Scan, Txn, Version, Watch, check_key, ttl_from_millis,
 };
 
-use crate::{frame::Reader, subscriber::Credit, txn::read_txn};
+use crate::{
+    frame::Reader,
+    subscriber::Credit,
+    txn::read_txn,
+    vector::{self, VectorCall},
+};
 
 /// What JavaScript asks for, with the number that the answer goes to.
 #[derive(Debug)]
@@ -46,6 +51,7 @@ pub(crate) enum Operation {
     /// More credit for the watch with the same number. Has no answer.
     WatchMore(Credit),
     Compact(Version),
+    Vector(VectorCall),
 }
 
 // The first byte of a call. `src/frame.ts` has the same table.
@@ -68,6 +74,7 @@ const LEASE_TIME_TO_LIVE: u8 = 16;
 const WATCH: u8 = 17;
 const WATCH_MORE: u8 = 18;
 const COMPACT: u8 = 19;
+// And those of `vector.rs`.
 
 // Flag of every call.
 const HAS_PREFIX: u8 = 2;
@@ -187,6 +194,9 @@ impl Operation {
             WATCH => return read_watch(frame),
             WATCH_MORE => Ok(Self::WatchMore(read_credit(frame)?)),
             COMPACT => Ok(Self::Compact(frame.version()?)),
+            vector::CREATE_INDEX..=vector::INDEXES => {
+                return Ok(VectorCall::read(op, frame)?.map(Self::Vector));
+            }
             other => return Err(Error::internal(format!("a frame has an unknown call, {other}"))),
         })
     }
@@ -242,7 +252,7 @@ fn read_credit(frame: &mut Reader) -> Result<Credit> {
     Ok(Credit::new(frame.u32()?, frame.u32()?))
 }
 
-fn read_consistency(frame: &mut Reader) -> Result<Consistency> {
+pub(crate) fn read_consistency(frame: &mut Reader) -> Result<Consistency> {
     match frame.u8()? {
         0 => Ok(Consistency::Lease),
         1 => Ok(Consistency::Linearizable),

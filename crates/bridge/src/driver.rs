@@ -158,6 +158,7 @@ impl Driver {
             | Operation::DeleteRange(_)
             | Operation::LeaseRevoke(_) => true,
             Operation::Txn(txn) => !txn.is_read_only(),
+            Operation::Vector(call) => call.writes(),
             _ => false,
         };
         if matches!(operation, Operation::Close) {

@@ -19,6 +19,7 @@ mod session;
 mod subscriber;
 mod txn;
 mod upstream;
+mod vector;
 mod watch;
 mod work;
 

@@ -52,6 +52,12 @@ pub const WATCHING: u8 = 14;
 pub const BATCHES: u8 = 15;
 /// A view of the cluster.
 pub const CLUSTER_VIEW: u8 = 16;
+/// A vector: its numbers.
+pub const VECTOR: u8 = 17;
+/// For each query, how long it took and the vectors that it found.
+pub const VECTOR_RESULTS: u8 = 18;
+/// Vector indexes as they are now.
+pub const VECTOR_INDEXES: u8 = 19;
 
 const HAS_LEASE: u8 = 1;
 const HAS_EXPIRY: u8 = 2;
@@ -202,6 +208,12 @@ pub(crate) fn write_status(out: &mut Writer<impl BufMut>, status: &Status) {
     out.u64(status.sizes.disk_bytes);
     out.version(status.sizes.compact_version);
     out.text(status.durability.as_str());
+    out.u8(status.vectors.is_some().into());
+    if let Some(vectors) = status.vectors {
+        for number in [vectors.indexes, vectors.vectors, vectors.indexed] {
+            out.u64(number);
+        }
+    }
     out.text(&status.software);
 }
 
@@ -242,6 +254,6 @@ pub(crate) fn write_stats(out: &mut Writer<impl BufMut>, stats: &Stats) {
 }
 
 /// The number before that many things. No store has, and no answer holds, 2^32 of them.
-fn length(length: usize) -> u32 {
+pub(crate) fn length(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::select, stream::iter};
 use norikv_core::{
-    Call, ClusterView, CountResult, DeleteRangeResult, DeleteResult, Entry, Error, ErrorKind, Field,
-    FieldName, LeaseGranted, LeaseId, LeaseStatus, Page, PutResult, Result, Status, Steady, Store, TxnOp,
-    TxnResult,
+    Call, ClusterView, CountResult, DeleteRangeResult, Entry, Error, ErrorKind, Field, FieldName,
+    LeaseGranted, LeaseId, LeaseStatus, Page, PutResult, Result, Status, Steady, Store, TxnOp, TxnResult,
+    VectorIndexInfo, VectorSearchResult, Version,
 };
 use tokio::sync::watch;
 
@@ -18,6 +18,7 @@ use crate::{
     reply,
     session::Shared,
     txn::{asked_prev, write_txn},
+    vector::{write_indexes, write_results, write_vector},
 };
 
 /// How long the leases of a client that is closed are revoked for; what is left runs out by itself.
@@ -29,8 +30,9 @@ const FAREWELLS: usize = 64;
 pub(crate) enum Reply {
     Done,
     MaybeEntry(Option<Entry>),
-    Put(PutResult, bool),
-    Delete(DeleteResult),
+    Put(PutResult),
+    Boolean(bool),
+    Version(Version),
     Entries(Vec<Option<Entry>>),
     Page(Page),
     Count(CountResult),
@@ -43,6 +45,9 @@ pub(crate) enum Reply {
     /// A lease, and when it was asked for.
     Lease(LeaseGranted, Steady),
     LeaseStatus(LeaseStatus),
+    MaybeVector(Option<Vec<f32>>),
+    VectorResults(Vec<VectorSearchResult>),
+    VectorIndexes(Vec<VectorIndexInfo>),
 }
 
 /// Carries out a call.
@@ -124,9 +129,10 @@ async fn run_on(store: &dyn Store, operation: Operation, call: Call) -> Result<R
         Operation::Get(get) => Reply::MaybeEntry(store.get(get, call).await?),
         Operation::Put(put) => {
             let prev_entry = put.prev_entry;
-            Reply::Put(store.put(put, call).await?, prev_entry)
+            let put = store.put(put, call).await?;
+            if prev_entry { Reply::Put(put) } else { Reply::Version(put.version) }
         }
-        Operation::Delete(delete) => Reply::Delete(store.delete(delete, call).await?),
+        Operation::Delete(delete) => Reply::Boolean(store.delete(delete, call).await?.deleted),
         Operation::GetMany(many) => Reply::Entries(store.get_many(many, call).await?),
         Operation::Scan(scan) => Reply::Page(store.scan(scan, call).await?),
         Operation::Count(count) => Reply::Count(store.count(count, call).await?),
@@ -168,6 +174,7 @@ async fn run_on(store: &dyn Store, operation: Operation, call: Call) -> Result<R
             store.compact(version, call).await?;
             Reply::Done
         }
+        Operation::Vector(vector) => vector.run_on(store, call).await?,
         // These are handled before a store is needed.
         Operation::Close | Operation::Cancel | Operation::Watch(..) | Operation::WatchMore(_) => Reply::Done,
     })
@@ -183,11 +190,11 @@ pub(crate) fn write(out: &mut Writer, id: u32, result: &Result<Reply>) {
         }
         Ok(Reply::Done) => out.u8(reply::DONE),
         Ok(Reply::MaybeEntry(entry)) => reply::write_maybe_entry(out, entry.as_ref()),
-        Ok(Reply::Put(put, false)) => {
+        Ok(Reply::Version(version)) => {
             out.u8(reply::VERSION);
-            out.version(put.version);
+            out.version(*version);
         }
-        Ok(Reply::Put(put, true)) => {
+        Ok(Reply::Put(put)) => {
             out.u8(reply::VERSION_AND_ENTRY);
             out.version(put.version);
             match &put.prev_entry {
@@ -195,9 +202,9 @@ pub(crate) fn write(out: &mut Writer, id: u32, result: &Result<Reply>) {
                 None => out.u8(reply::MISSING),
             }
         }
-        Ok(Reply::Delete(delete)) => {
+        Ok(Reply::Boolean(answer)) => {
             out.u8(reply::BOOLEAN);
-            out.u8(delete.deleted.into());
+            out.u8((*answer).into());
         }
         Ok(Reply::Entries(entries)) => {
             out.u8(reply::ENTRIES);
@@ -235,6 +242,19 @@ pub(crate) fn write(out: &mut Writer, id: u32, result: &Result<Reply>) {
         Ok(Reply::LeaseStatus(status)) => {
             out.u8(reply::LEASE_STATUS);
             reply::write_lease_status(out, status);
+        }
+        Ok(Reply::MaybeVector(None)) => out.u8(reply::MISSING),
+        Ok(Reply::MaybeVector(Some(vector))) => {
+            out.u8(reply::VECTOR);
+            write_vector(out, vector);
+        }
+        Ok(Reply::VectorResults(results)) => {
+            out.u8(reply::VECTOR_RESULTS);
+            write_results(out, results);
+        }
+        Ok(Reply::VectorIndexes(indexes)) => {
+            out.u8(reply::VECTOR_INDEXES);
+            write_indexes(out, indexes);
         }
     }
 }

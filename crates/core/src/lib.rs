@@ -58,7 +58,7 @@ pub use vector::{
     MAX_VECTOR_K, MAX_VECTOR_NAMESPACE_BYTES, MAX_VECTOR_QUERIES, Quantization, VectorCreateIndex,
     VectorDelete, VectorDropIndex, VectorGet, VectorIndex, VectorIndexInfo, VectorIndexType, VectorInsert,
     VectorItem, VectorMatch, VectorSearch, VectorSearchResult, VectorStatus, check_vector,
-    check_vector_namespace,
+    check_vector_namespace, vector_count,
 };
 pub use version::Version;
 pub use watch::{Event, EventKind, EventReason, Watch, WatchBatch, WatchBatches, Watching};

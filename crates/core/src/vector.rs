@@ -2,7 +2,9 @@ use std::str::FromStr;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{Consistency, Error, ErrorKind, FieldName, Result, Version, limits::check_idempotency_key};
+use crate::{
+    Consistency, Error, ErrorKind, FieldName, Result, Version, limits::check_idempotency_key, number_text,
+};
 
 /// The most dimensions of a vector.
 pub const MAX_VECTOR_DIMENSIONS: usize = 4_096;
@@ -125,13 +127,7 @@ impl VectorIndex {
     /// `InvalidArgument`.
     pub fn check(&self) -> Result<()> {
         check_vector_namespace(&self.namespace)?;
-        if (1..=MAX_VECTOR_DIMENSIONS).contains(&(self.dimensions as usize)) {
-            return Ok(());
-        }
-        Err(Error::invalid_argument(format!(
-            "vectors have 1 to {MAX_VECTOR_DIMENSIONS} dimensions; got {}",
-            self.dimensions
-        )))
+        vector_count("dimensions", self.dimensions.into(), MAX_VECTOR_DIMENSIONS as u32).map(drop)
     }
 
     /// Refuses a vector that this index cannot hold or be asked for.
@@ -208,6 +204,30 @@ pub fn check_vector(vector: &[f32]) -> Result<()> {
 /// `InvalidArgument`.
 pub fn check_vector_namespace(namespace: &str) -> Result<()> {
     check_length("a vector index's namespace", namespace, MAX_VECTOR_NAMESPACE_BYTES)
+}
+
+/// A whole number from 1 to `most`, which JavaScript may have sent as any number.
+///
+/// ```
+/// use norikv_core::vector_count;
+/// assert_eq!(vector_count("k", 10.0, 10_000)?, 10);
+/// let error = vector_count("k", 2_147_483_648.0, 10_000).unwrap_err();
+/// assert_eq!(error.message(), "k is a whole number from 1 to 10000; got 2147483648");
+/// # Ok::<(), norikv_core::Error>(())
+/// ```
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn vector_count(what: &str, number: f64, most: u32) -> Result<u32> {
+    if number.fract() == 0.0 && (1.0..=f64::from(most)).contains(&number) {
+        // In range and whole, checked above, so the conversion is exact.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        return Ok(number as u32);
+    }
+    Err(Error::invalid_argument(format!(
+        "{what} is a whole number from 1 to {most}; got {}",
+        number_text(number)
+    )))
 }
 
 fn check_id(id: &str) -> Result<()> {
@@ -456,17 +476,9 @@ impl VectorSearch {
                 self.queries.len()
             )));
         }
-        if !(1..=MAX_VECTOR_K).contains(&self.k) {
-            return Err(Error::invalid_argument(format!(
-                "k is a whole number from 1 to {MAX_VECTOR_K}; got {}",
-                self.k
-            )));
-        }
-        if self.ef_search.is_some_and(|ef| !(1..=MAX_VECTOR_EF).contains(&ef)) {
-            return Err(Error::invalid_argument(format!(
-                "efSearch is a whole number from 1 to {MAX_VECTOR_EF}; got {}",
-                self.ef_search.unwrap_or_default()
-            )));
+        vector_count("k", self.k.into(), MAX_VECTOR_K)?;
+        if let Some(ef) = self.ef_search {
+            vector_count("efSearch", ef.into(), MAX_VECTOR_EF)?;
         }
         if self.max_distance.is_some_and(f32::is_nan) {
             return Err(Error::invalid_argument("maxDistance is a number; got NaN"));
