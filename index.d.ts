@@ -10,7 +10,7 @@
  * ```
  *
  * This file is the whole public API, to be read top to bottom: values, entries and versions · opening a client ·
- * the client · ranges and scans · transactions · leases · watches · the cluster · an ephemeral server · helpers · errors.
+ * the client · ranges and scans · transactions · leases · watches · vectors · the cluster · an ephemeral server · helpers · errors.
  *
  * @packageDocumentation
  */
@@ -500,6 +500,123 @@ export class NoriKVClient implements AsyncDisposable {
   compact(version: Version, options?: CallOptions): Promise<void>;
 
   /**
+   * Creates a vector index: `true` if it did, `false` if the same index is there.
+   *
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('colors', 3, 'cosine', 'hnsw');
+   * await client.vectorInsert('colors', 'red', [1, 0, 0]);
+   * await client.vectorInsert('colors', 'orange', new Float32Array([0.9, 0.4, 0]));
+   * await client.vectorInsert('colors', 'blue', [0, 0, 1]);
+   * const { matches } = await client.vectorSearch('colors', [1, 0.1, 0], 2);
+   * console.log(matches.map(({ id }) => id).join(' ')); // red orange
+   * ```
+   *
+   * @param namespace - The name of the index: 1 to 256 bytes of UTF-8, the prefix of the client's own namespace included.
+   * @param dimensions - How many numbers each of its vectors has: 1 to 4,096.
+   * @throws {@link VectorIndexExistsError} if another one has that name; {@link UnsupportedError} from a store without
+   *   vectors, as from each of the calls below.
+   */
+  vectorCreateIndex(
+    namespace: string,
+    dimensions: number,
+    distance: DistanceFunction,
+    indexType: VectorIndexType,
+    options?: VectorCreateIndexOptions,
+  ): Promise<boolean>;
+
+  /** Drops a vector index with all of its vectors: `true` if it was there. */
+  vectorDropIndex(namespace: string, options?: VectorDropIndexOptions): Promise<boolean>;
+
+  /**
+   * Inserts a vector, or replaces the one that has its id, and answers the version of the write. It is durable as a put
+   * is, and the next search finds it. An error's `outcome` is `'unknown'` where that of a put would be.
+   *
+   * @param id - 1 to 512 bytes of UTF-8.
+   * @param vector - Copied in this call: it may be changed right after.
+   * @throws {@link VectorIndexNotFoundError}; {@link VectorDimensionMismatchError}; {@link InvalidArgumentError} for a
+   *   number that is `NaN` or infinite as a 32-bit float, for squares that sum up to more than about 4e37, and for a
+   *   vector of zeros where the distance is `'cosine'`.
+   */
+  vectorInsert(
+    namespace: string,
+    id: string,
+    vector: Vector,
+    options?: VectorInsertOptions,
+  ): Promise<Version>;
+
+  /**
+   * Inserts or replaces 1 to 100 vectors, each with an id of its own, in one transaction: all of them or none.
+   *
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('points', 2, 'euclidean', 'brute_force');
+   * const points = Array.from({ length: 100 }, (_, at) => ({ id: `p${at}`, vector: [at, 0] }));
+   * await client.vectorInsertMany('points', points);
+   * const { matches } = await client.vectorSearch('points', [41.6, 0], 1);
+   * console.log(matches[0]?.id); // p42
+   * ```
+   *
+   * @throws As {@link NoriKVClient.vectorInsert}.
+   */
+  vectorInsertMany(
+    namespace: string,
+    vectors: Iterable<VectorItem>,
+    options?: VectorInsertOptions,
+  ): Promise<Version>;
+
+  /**
+   * Deletes a vector: `true` if it was there. No later search answers it.
+   *
+   * @throws {@link VectorIndexNotFoundError}.
+   */
+  vectorDelete(namespace: string, id: string, options?: VectorDeleteOptions): Promise<boolean>;
+
+  /**
+   * Reads a vector, with all of the numbers that were inserted, whatever the index's `quantization`; `null` if it is
+   * not there.
+   *
+   * @throws {@link VectorIndexNotFoundError}.
+   */
+  vectorGet(
+    namespace: string,
+    id: string,
+    options?: VectorGetOptions,
+  ): Promise<Float32Array | null>;
+
+  /**
+   * Looks for the `k` vectors nearest to a query; fewer, if there are fewer.
+   *
+   * @param k - A whole number from 1 to 10,000.
+   * @throws As {@link NoriKVClient.vectorInsert}, for the query.
+   */
+  vectorSearch(
+    namespace: string,
+    query: Vector,
+    k: number,
+    options?: VectorSearchOptions,
+  ): Promise<VectorSearchResult>;
+
+  /**
+   * The same for 1 to 100 queries at once. Answers a result for each, in their order.
+   *
+   * @throws As {@link NoriKVClient.vectorSearch}; one bad query fails them all.
+   */
+  vectorSearchMany(
+    namespace: string,
+    queries: Iterable<Vector>,
+    k: number,
+    options?: VectorSearchOptions,
+  ): Promise<VectorSearchResult[]>;
+
+  /** The vector indexes there are, in the order of their names. Within a namespace: those of it, without its prefix. */
+  vectorIndexes(options?: CallOptions): Promise<VectorIndexInfo[]>;
+
+  /**
    * A client of the keys under a prefix: the same API, with keys going in and coming out without the prefix. It
    * shares this client's connection; closing it closes nothing.
    *
@@ -985,6 +1102,126 @@ export interface Watch extends AsyncDisposable {
 }
 
 // ---------------------------------------------------------------------------------------------------------------
+// Vectors
+// ---------------------------------------------------------------------------------------------------------------
+
+/** A vector on its way in. Numbers are kept as 32-bit floats, as a `Float32Array` has them. */
+export type Vector = Float32Array | readonly number[];
+
+/** A vector and its id, for {@link NoriKVClient.vectorInsertMany}. */
+export interface VectorItem {
+  /** 1 to 512 bytes of UTF-8. */
+  readonly id: string;
+  /** The vector. */
+  readonly vector: Vector;
+}
+
+/**
+ * How far two vectors are from each other; lower is nearer in all three. `'euclidean'` is the straight line,
+ * sqrt(Σ(a−b)²). `'cosine'` is the angle, 1 − a·b/(|a||b|), from 0 to 2. `'inner_product'` is −a·b.
+ */
+export type DistanceFunction = 'euclidean' | 'cosine' | 'inner_product';
+
+/**
+ * How an index finds the nearest vectors: `'brute_force'` looks at each of them, `'hnsw'` at a few, by a graph, and is
+ * nearly always right.
+ */
+export type VectorIndexType = 'brute_force' | 'hnsw';
+
+/**
+ * What an index keeps of each number in memory: all of it, half of its precision, or one of 255 steps. The store keeps
+ * all of it.
+ */
+export type VectorQuantization = 'none' | 'f16' | 'int8';
+
+/** Options of {@link NoriKVClient.vectorCreateIndex}. */
+export interface VectorCreateIndexOptions extends CallOptions {
+  /** What the index keeps of each number in memory. Default `'none'`: all of it. */
+  readonly quantization?: VectorQuantization | undefined;
+  /** Makes the write happen once, however often it is sent. 1 to 1,024 bytes. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** Options of {@link NoriKVClient.vectorDropIndex}. */
+export interface VectorDropIndexOptions extends CallOptions {
+  /** Makes the write happen once, however often it is sent. 1 to 1,024 bytes. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** Options of {@link NoriKVClient.vectorInsert} and {@link NoriKVClient.vectorInsertMany}. */
+export interface VectorInsertOptions extends CallOptions {
+  /** Makes the write happen once, however often it is sent: a repeat answers the first version. 1 to 1,024 bytes. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** Options of {@link NoriKVClient.vectorDelete}. */
+export interface VectorDeleteOptions extends CallOptions {
+  /** Makes the write happen once, however often it is sent. 1 to 1,024 bytes. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** Options of {@link NoriKVClient.vectorGet}. */
+export type VectorGetOptions = GetOptions;
+
+/** Options of {@link NoriKVClient.vectorSearch} and {@link NoriKVClient.vectorSearchMany}. */
+export interface VectorSearchOptions extends GetOptions {
+  /** Answer the vectors, too, as they were inserted. Default false. */
+  readonly includeVectors?: boolean | undefined;
+  /** Leave out what is farther away than this. Default: nothing. */
+  readonly maxDistance?: number | undefined;
+  /**
+   * How many candidates an `'hnsw'` index looks at, a whole number from 1 to 10,000: more is slower and finds more. At
+   * least `k` are looked at.
+   */
+  readonly efSearch?: number | undefined;
+  /** Look only at vectors whose ids begin so. */
+  readonly idPrefix?: string | undefined;
+}
+
+/** A vector that a search found. */
+export interface VectorMatch {
+  /** Its id. */
+  readonly id: string;
+  /** How far it is from the query. */
+  readonly distance: number;
+  /** The vector, if it was asked for: a copy of its own. */
+  readonly vector?: Float32Array;
+}
+
+/** What a search answers. */
+export interface VectorSearchResult {
+  /** The nearest vectors, nearest first; those that are equally far by their ids. */
+  readonly matches: readonly VectorMatch[];
+  /** How long the store searched, in microseconds. */
+  readonly searchTimeUs: number;
+}
+
+/** A vector index as it is now. */
+export interface VectorIndexInfo {
+  /** Its name. */
+  readonly namespace: string;
+  /** How many numbers each of its vectors has. */
+  readonly dimensions: number;
+  /** How far its vectors are from each other. */
+  readonly distance: DistanceFunction;
+  /** How it finds the nearest. */
+  readonly indexType: VectorIndexType;
+  /** What it keeps of each number in memory. */
+  readonly quantization: VectorQuantization;
+  /** When it was created. */
+  readonly created: Version;
+  /** How many vectors it has. */
+  readonly vectors: number;
+  /**
+   * How many of them are in its graph. The rest is looked at one by one until it is, in the background. All of them,
+   * for an index without a graph.
+   */
+  readonly indexed: number;
+  /** How many bytes of memory it takes. */
+  readonly memoryBytes: number;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
 // The store, the client's own counts, the cluster
 // ---------------------------------------------------------------------------------------------------------------
 
@@ -994,7 +1231,7 @@ export interface Status {
   readonly store: string;
   /**
    * What the store can do: some of `'range'`, `'deleteRange'`, `'ifNotExists'`, `'batch'`, `'history'`, `'txn'`,
-   * `'lease'`, `'watch'`, `'compact'`.
+   * `'lease'`, `'watch'`, `'compact'`, `'vectors'`.
    */
   readonly features: readonly string[];
   /** The store's limits. */
@@ -1019,6 +1256,15 @@ export interface Status {
   };
   /** When a write is acknowledged: on disk, in memory and soon on disk, or in memory only. */
   readonly durability: 'fsync' | 'relaxed' | 'memory';
+  /** The store's vector indexes together, those of other namespaces included; `null` from a store without them. */
+  readonly vectors: {
+    /** How many indexes there are. */
+    readonly indexes: number;
+    /** How many vectors they have. */
+    readonly vectors: number;
+    /** How many of these are indexed. The rest is, in the background, and is looked at one by one meanwhile. */
+    readonly indexed: number;
+  } | null;
   /** The version of the software that answers. */
   readonly software: string;
 }

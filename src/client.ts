@@ -5,6 +5,7 @@ import type {
   ClusterView,
   CountOptions,
   DeleteOptions,
+  DistanceFunction,
   Entry as PublicEntry,
   GetOptions,
   Key,
@@ -17,6 +18,17 @@ import type {
   Status,
   UpdateOptions,
   Value,
+  Vector,
+  VectorCreateIndexOptions,
+  VectorDeleteOptions,
+  VectorDropIndexOptions,
+  VectorGetOptions,
+  VectorIndexInfo,
+  VectorIndexType,
+  VectorInsertOptions,
+  VectorItem,
+  VectorSearchOptions,
+  VectorSearchResult,
   WatchOptions,
   WatchRange,
 } from '../index.js';
@@ -44,6 +56,7 @@ import type { Caller } from './stack.js';
 import { Txn } from './txn.js';
 import { unexpected } from './unexpected.js';
 import { update } from './update.js';
+import * as vectors from './vector.js';
 import type { Version } from './version.js';
 import { Watch } from './watch.js';
 import { writeDelete } from './write.js';
@@ -229,6 +242,92 @@ export class NoriKVClient implements PublicClient {
       },
     });
     if (reply !== undefined) throw unexpected('compact');
+  }
+
+  async vectorCreateIndex(
+    namespace: string,
+    dimensions: number,
+    distance: DistanceFunction,
+    indexType: VectorIndexType,
+    options?: VectorCreateIndexOptions,
+  ): Promise<boolean> {
+    const caller = NoriKVClient.prototype.vectorCreateIndex;
+    return await vectors.createIndex(
+      this.#part,
+      caller,
+      namespace,
+      dimensions,
+      distance,
+      indexType,
+      options,
+    );
+  }
+
+  async vectorDropIndex(namespace: string, options?: VectorDropIndexOptions): Promise<boolean> {
+    const caller = NoriKVClient.prototype.vectorDropIndex;
+    return await vectors.dropIndex(this.#part, caller, namespace, options);
+  }
+
+  async vectorInsert(
+    namespace: string,
+    id: string,
+    vector: Vector,
+    options?: VectorInsertOptions,
+  ): Promise<Version> {
+    const caller = NoriKVClient.prototype.vectorInsert;
+    return await vectors.insert(this.#part, caller, namespace, id, vector, options);
+  }
+
+  async vectorInsertMany(
+    namespace: string,
+    items: Iterable<VectorItem>,
+    options?: VectorInsertOptions,
+  ): Promise<Version> {
+    const caller = NoriKVClient.prototype.vectorInsertMany;
+    return await vectors.insertMany(this.#part, caller, namespace, items, options);
+  }
+
+  async vectorDelete(
+    namespace: string,
+    id: string,
+    options?: VectorDeleteOptions,
+  ): Promise<boolean> {
+    const caller = NoriKVClient.prototype.vectorDelete;
+    return await vectors.deleteVector(this.#part, caller, namespace, id, options);
+  }
+
+  async vectorGet(
+    namespace: string,
+    id: string,
+    options?: VectorGetOptions,
+  ): Promise<Float32Array | null> {
+    const caller = NoriKVClient.prototype.vectorGet;
+    return await vectors.getVector(this.#part, caller, namespace, id, options);
+  }
+
+  async vectorSearch(
+    namespace: string,
+    query: Vector,
+    k: number,
+    options?: VectorSearchOptions,
+  ): Promise<VectorSearchResult> {
+    const caller = NoriKVClient.prototype.vectorSearch;
+    return await vectors.search(this.#part, caller, namespace, query, k, options);
+  }
+
+  async vectorSearchMany(
+    namespace: string,
+    queries: Iterable<Vector>,
+    k: number,
+    options?: VectorSearchOptions,
+  ): Promise<VectorSearchResult[]> {
+    const caller = NoriKVClient.prototype.vectorSearchMany;
+    return await vectors.searchMany(this.#part, caller, namespace, queries, k, options);
+  }
+
+  async vectorIndexes(options?: CallOptions): Promise<VectorIndexInfo[]> {
+    const caller = NoriKVClient.prototype.vectorIndexes;
+    return await vectors.indexes(this.#part, caller, options);
   }
 
   namespace(prefix: Key): NoriKVClient {

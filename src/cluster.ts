@@ -15,6 +15,8 @@ export function readStatus(from: ReplyReader): Status {
     version: from.version(),
     sizes: { diskBytes: from.safe(), compactVersion: from.version() },
     durability: from.text() as Status['durability'],
+    vectors:
+      from.u8() === 1 ? { indexes: from.safe(), vectors: from.safe(), indexed: from.safe() } : null,
     software: from.text(),
   };
 }

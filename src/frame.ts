@@ -2,7 +2,7 @@ import { toBytes } from './bytes.js';
 import { InvalidArgumentError } from './errors.js';
 import type { Version } from './version.js';
 
-/** The first byte of a call. `crates/bridge/src/call.rs` has the same table. */
+/** The first byte of a call. `crates/bridge/src/{call,vector}.rs` have the same table. */
 export const Op = {
   get: 1,
   put: 2,
@@ -23,6 +23,13 @@ export const Op = {
   watch: 17,
   watchMore: 18,
   compact: 19,
+  vectorCreateIndex: 20,
+  vectorDropIndex: 21,
+  vectorInsert: 22,
+  vectorDelete: 23,
+  vectorGet: 24,
+  vectorSearch: 25,
+  vectorIndexes: 26,
 } as const;
 
 const HAS_PREFIX = 2;

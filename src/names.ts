@@ -46,6 +46,12 @@ export const WATCH_OPTIONS = names(
   ['fromVersion', 'prevEntry', 'progress', 'puts', 'deletes'],
   ofCalls,
 );
+export const VECTOR_CREATE_OPTIONS = names(['quantization', 'idempotencyKey'], ofCalls);
+export const VECTOR_WRITE_OPTIONS = names(['idempotencyKey'], ofCalls);
+export const VECTOR_SEARCH_OPTIONS = names(
+  ['includeVectors', 'maxDistance', 'efSearch', 'idPrefix'],
+  ofReads,
+);
 /** Those of the ops of a transaction: what belongs to a call belongs to its commit. */
 export const OP_PUT_OPTIONS = names(ofPuts);
 export const OP_DELETE_OPTIONS = names(ofDeletes);

@@ -5,6 +5,8 @@ import { Entry } from './entry.js';
 import { InternalError } from './errors.js';
 import { Failure } from './failure.js';
 import type { Field } from './failure.js';
+import { readIndexes, readResults, readVector } from './vectorReply.js';
+import type { VectorIndexes, VectorResults } from './vectorReply.js';
 import { Version } from './version.js';
 
 /** What a reply says. `crates/bridge/src/reply.rs` has the same table. */
@@ -26,6 +28,9 @@ const Tag = {
   watching: 14,
   batches: 15,
   clusterView: 16,
+  vector: 17,
+  vectorResults: 18,
+  vectorIndexes: 19,
 } as const;
 
 const HAS_LEASE = 1;
@@ -114,6 +119,9 @@ export type Reply =
   | TxnReply
   | LeaseGranted
   | LeaseTimes
+  | Float32Array
+  | VectorResults
+  | VectorIndexes
   | Batches;
 
 /** The key or keys of a call, which its reply does not repeat. */
@@ -259,6 +267,12 @@ export class ReplyReader {
           this.safe(),
           this.list(() => this.bytes()),
         );
+      case Tag.vector:
+        return readVector(this);
+      case Tag.vectorResults:
+        return readResults(this);
+      case Tag.vectorIndexes:
+        return readIndexes(this);
       case Tag.batches:
         return new Batches(
           this.list(() => this.u32()),
