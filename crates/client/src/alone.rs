@@ -15,6 +15,9 @@ use crate::{
     transport::{Failed, Link},
 };
 
+/// What a server of `norikv.v1` alone lacks.
+pub(crate) const EXT: &str = "norikv.ext.v1";
+
 /// Makes a call of a batch by itself.
 pub(crate) async fn call<L: Link>(
     node: &Node<L>,
@@ -53,17 +56,17 @@ pub(crate) async fn call<L: Link>(
     }
 }
 
-/// The refusal of what a server of `norikv.v1` alone cannot do.
-pub(crate) fn unsupported(address: &NodeAddress, what: &str) -> Error {
+/// The refusal of what a server cannot do that lacks a part of the protocol.
+pub(crate) fn unsupported(address: &NodeAddress, what: &str, lacks: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        format!("the server at {address} cannot {what}; that needs a server with norikv.ext.v1"),
+        format!("the server at {address} cannot {what}; that needs a server with {lacks}"),
     )
     .with(FieldName::Address, address.to_string().as_str())
 }
 
 fn lacking(address: &NodeAddress, what: &str) -> ext::Failure {
-    norikv_proto::failure_from_error(&unsupported(address, what))
+    norikv_proto::failure_from_error(&unsupported(address, what, EXT))
 }
 
 fn encode(message: &impl Message) -> Bytes {

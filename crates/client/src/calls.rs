@@ -175,7 +175,7 @@ async fn ask_any<T: Transport>(
                 return Ok(());
             }
             Err(failed) if failed.is_unimplemented() => {
-                return Err(alone::unsupported(&node.address, ask.what));
+                return Err(alone::unsupported(&node.address, ask.what, service_of(ask.method)));
             }
             Err(Failed::TooLarge(error)) => {
                 return Err(attempts.last(too_large(error, ask.write), Reach::Answered));
@@ -184,6 +184,11 @@ async fn ask_any<T: Transport>(
         };
         attempts.failed(failed, node.index).await?;
     }
+}
+
+/// The service of a method's path.
+fn service_of(method: &str) -> &str {
+    method.trim_start_matches('/').split('/').next().unwrap_or(method)
 }
 
 pub(crate) fn reached<T: Transport>(core: &Arc<Core<T>>, node: &Node<T::Link>) {

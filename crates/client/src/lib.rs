@@ -29,6 +29,7 @@ mod streams;
 mod topology;
 mod transport;
 mod txn;
+mod vector;
 mod watch;
 
 #[cfg(target_family = "wasm")]

@@ -10,7 +10,8 @@ use norikv_core::{
     Call, ClusterView, Count, CountResult, DEFAULT_MAX_VALUE_BYTES, Delete, DeleteRange, DeleteRangeResult,
     DeleteResult, Entry, Error, ErrorKind, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus,
     LeaseTimeToLive, Page, Precondition, Put, PutResult, Result, Scan, Stats, Status, Store, Txn, TxnResult,
-    Version, Watch, Watching, check_key, xxhash64,
+    VectorCreateIndex, VectorDelete, VectorDropIndex, VectorGet, VectorIndexInfo, VectorInsert, VectorSearch,
+    VectorSearchResult, Version, Watch, Watching, check_key, xxhash64,
 };
 use norikv_proto::{
     consistency_to_wire, delete_to_wire, entry_from_wire,
@@ -28,7 +29,7 @@ use crate::{
     lease,
     topology::STATUS,
     transport::{Link, Transport},
-    txn, watch as follow,
+    txn, vector, watch as follow,
 };
 
 const DELETE_RANGE: &str = "/norikv.ext.v1.Store/DeleteRange";
@@ -288,6 +289,34 @@ impl<T: Transport> Store for RemoteStore<T> {
             ..AnyCall::read("/norikv.ext.v1.Store/Compact", &request, "forget its history by hand")
         };
         on_any::<_, ext::CompactResponse>(&self.core, ask, call).await.map(drop)
+    }
+
+    async fn vector_create_index(&self, request: VectorCreateIndex, call: Call) -> Result<bool> {
+        vector::create_index(&self.core, request, call).await
+    }
+
+    async fn vector_drop_index(&self, request: VectorDropIndex, call: Call) -> Result<bool> {
+        vector::drop_index(&self.core, request, call).await
+    }
+
+    async fn vector_insert(&self, request: VectorInsert, call: Call) -> Result<Version> {
+        vector::insert(&self.core, request, call).await
+    }
+
+    async fn vector_delete(&self, request: VectorDelete, call: Call) -> Result<bool> {
+        vector::delete(&self.core, request, call).await
+    }
+
+    async fn vector_get(&self, request: VectorGet, call: Call) -> Result<Option<Vec<f32>>> {
+        vector::get(&self.core, request, call).await
+    }
+
+    async fn vector_search(&self, request: VectorSearch, call: Call) -> Result<Vec<VectorSearchResult>> {
+        vector::search(&self.core, request, call).await
+    }
+
+    async fn vector_indexes(&self, call: Call) -> Result<Vec<VectorIndexInfo>> {
+        vector::list(&self.core, call).await
     }
 
     async fn status(&self, call: Call) -> Result<Status> {

@@ -61,7 +61,9 @@ pub(crate) async fn watch<T: Transport>(core: &Arc<Core<T>>, request: Watch, cal
                 reached(core, &node);
                 break begun;
             }
-            Err(failed) if failed.is_unimplemented() => return Err(alone::unsupported(&node.address, WHAT)),
+            Err(failed) if failed.is_unimplemented() => {
+                return Err(alone::unsupported(&node.address, WHAT, alone::EXT));
+            }
             Err(Failed::TooLarge(error)) => return Err(error),
             Err(failed) => attempts.failed(failed, node.index).await?,
         }
@@ -250,7 +252,9 @@ impl<T: Transport> Follower<T> {
         self.core.check_open()?;
         let reach = failed.reach();
         let error = match failed {
-            failed if failed.is_unimplemented() => return Err(alone::unsupported(&node.address, WHAT)),
+            failed if failed.is_unimplemented() => {
+                return Err(alone::unsupported(&node.address, WHAT, alone::EXT));
+            }
             Failed::TooLarge(error) => return Err(error),
             failed => failed.into_error(),
         };

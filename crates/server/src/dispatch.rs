@@ -8,10 +8,16 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
-use norikv_core::{Call, Error, Limits, MAX_KEY_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS, StoreRef};
+use norikv_core::{
+    Call, Error, Limits, MAX_KEY_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS, MAX_VECTOR_BATCH, MAX_VECTOR_DIMENSIONS,
+    MAX_VECTOR_ID_BYTES, StoreRef,
+};
 use norikv_proto::{
-    ext::{lease_server::LeaseServer, store_server::StoreServer, streams_server::StreamsServer},
-    v1::{kv_server::KvServer, meta_server::MetaServer},
+    ext::{
+        lease_server::LeaseServer, store_server::StoreServer, streams_server::StreamsServer,
+        vectors_server::VectorsServer,
+    },
+    v1::{kv_server::KvServer, meta_server::MetaServer, vector_server::VectorServer},
 };
 use tokio::time::{Sleep, sleep_until};
 use tonic::{
@@ -33,6 +39,7 @@ use crate::{
     phase::PhaseWatch,
     status::status_of,
     streams::{Sessions, StreamsService, Within},
+    vector::VectorService,
     watch::WatchService,
 };
 
@@ -44,6 +51,8 @@ const BATCH_BYTES: usize = MAX_TXN_BYTES;
 const OP_BYTES: usize = 2 * 1024;
 /// The most bytes of what begins streams: a few hundred requests of watches.
 const STREAMS_BYTES: usize = 4 * 1024 * 1024;
+/// Twice what a vector and its id take at most: one that is too long is the store's to refuse, which says how long it is.
+const VECTOR_BYTES: usize = 2 * (MAX_VECTOR_DIMENSIONS * size_of::<f32>() + MAX_VECTOR_ID_BYTES);
 const WATCH: &str = "/norikv.ext.v1.Watch/Watch";
 
 /// Sends every request to its service, and sees to what holds for all of them: the deadline, and the statuses of
@@ -57,6 +66,7 @@ pub(crate) struct Dispatch {
 struct Services {
     kv: KvServer<KvService>,
     meta: MetaServer<MetaService>,
+    vector: VectorServer<VectorService>,
     health: HealthServer<HealthService>,
     ext: Option<Ext>,
     settings: ServerSettings,
@@ -66,6 +76,7 @@ struct Services {
 struct Ext {
     store: StoreServer<ExtService>,
     lease: LeaseServer<LeaseService>,
+    vectors: VectorsServer<VectorService>,
     watch: WatchService,
     sessions: Arc<Sessions>,
 }
@@ -85,20 +96,24 @@ impl Dispatch {
         let ext = (!settings.norikv_v1_only).then(|| {
             let service = ExtService { store: store.clone(), bound, max_batch_ops: settings.max_batch_ops };
             let lease = LeaseService { store: store.clone(), bound };
+            let vectors = VectorService { store: store.clone(), bound };
             Ext {
                 store: StoreServer::new(service).max_decoding_message_size(many),
                 lease: LeaseServer::new(lease).max_decoding_message_size(OVERHEAD_BYTES),
+                vectors: VectorsServer::new(vectors)
+                    .max_decoding_message_size(MAX_VECTOR_BATCH * VECTOR_BYTES + OVERHEAD_BYTES),
                 watch: WatchService { store: store.clone(), phase: phase.clone() },
                 sessions: Arc::default(),
             }
         });
-        let mut services = vec!["", "norikv.v1.Kv", "norikv.v1.Meta"];
+        let mut services = vec!["", "norikv.v1.Kv", "norikv.v1.Meta", "norikv.v1.Vector"];
         if ext.is_some() {
             services.extend([
                 "norikv.ext.v1.Store",
                 "norikv.ext.v1.Lease",
                 "norikv.ext.v1.Watch",
                 "norikv.ext.v1.Streams",
+                "norikv.ext.v1.Vectors",
             ]);
         }
         let meta = MetaService {
@@ -107,9 +122,11 @@ impl Dispatch {
             local,
             phase: phase.clone(),
         };
+        let vector = VectorService { store: store.clone(), bound };
         let services = Services {
             kv: KvServer::new(KvService { store, bound }).max_decoding_message_size(single),
             meta: MetaServer::new(meta),
+            vector: VectorServer::new(vector).max_decoding_message_size(VECTOR_BYTES + OVERHEAD_BYTES),
             health: HealthServer::new(HealthService { services, phase }),
             ext,
             settings: settings.clone(),
@@ -141,11 +158,13 @@ impl Dispatch {
         let service = path.get(1..).and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
         let answer = match (service, &services.ext) {
             ("norikv.v1.Kv", _) => services.kv.clone().call(request),
+            ("norikv.v1.Vector", _) => services.vector.clone().call(request),
             ("norikv.ext.v1.Store", Some(ext)) => ext.store.clone().call(request),
             ("norikv.ext.v1.Lease", Some(ext)) => {
                 request.extensions_mut().insert(Arc::clone(&self.peer));
                 ext.lease.clone().call(request)
             }
+            ("norikv.ext.v1.Vectors", Some(ext)) => ext.vectors.clone().call(request),
             ("norikv.ext.v1.Watch", Some(ext)) if path == WATCH => {
                 let within = request.extensions().get::<Within>().is_some();
                 ext.watch.call(request, Arc::clone(&self.peer), call, within)

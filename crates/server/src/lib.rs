@@ -1,8 +1,8 @@
 //! Serves any [`Store`](norikv_core::Store) over gRPC and gRPC-Web, on one port: `norikv.v1` for every client of the protocol,
 //! `norikv.ext.v1` for ours, and `grpc.health.v1`.
 //!
-//! A request goes `accept` → `connection` → `web` → `dispatch` → one of the services (`kv`, `meta`, `ext`, `batch`,
-//! `lease`, `watch`, `streams`, `health`) → the store, and back as an answer or through `status`.
+//! A request goes `accept` → `connection` → `web` → `dispatch` → one of the services (`kv`, `meta`, `vector`, `ext`,
+//! `batch`, `lease`, `watch`, `streams`, `health`) → the store, and back as an answer or through `status`.
 
 mod accept;
 mod batch;
@@ -22,6 +22,7 @@ mod server;
 mod settings;
 mod status;
 mod streams;
+mod vector;
 mod watch;
 mod web;
 
