@@ -14,10 +14,13 @@ use norikv_core::{
     Call, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Durability,
     Entry, Error, ErrorKind, Event, EventKind, EventReason, FieldName, Get, GetMany, LeaseGrant,
     LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive, Limits, Order, Page, Precondition, Put, PutResult,
-    Result, Scan, Sizes, Status, Store, Txn, TxnOp, TxnOpResult, TxnResult, Version, Watch, WatchBatch,
-    Watching,
+    Result, Scan, Sizes, Status, Store, Txn, TxnOp, TxnOpResult, TxnResult, VectorCreateIndex, VectorDelete,
+    VectorDropIndex, VectorGet, VectorIndexInfo, VectorInsert, VectorSearch, VectorSearchResult, Version,
+    Watch, WatchBatch, Watching,
 };
 use tokio::sync::{Semaphore, watch};
+
+use super::vector_map::VectorMap;
 
 /// A store in a map. A call on a key that begins with `held` waits until [`MapStore::release`].
 pub struct MapStore {
@@ -30,6 +33,7 @@ pub struct MapStore {
     pub executed: AtomicU64,
     pub feed: Arc<Feed>,
     leases: Mutex<BTreeMap<LeaseId, Duration>>,
+    pub vectors: VectorMap,
     /// The version that can be watched from.
     floor: AtomicU64,
 }
@@ -138,6 +142,7 @@ impl Default for MapStore {
             executed: AtomicU64::new(0),
             feed: Arc::default(),
             leases: Mutex::default(),
+            vectors: VectorMap::default(),
             floor: AtomicU64::new(0),
         }
     }
@@ -401,6 +406,34 @@ impl Store for MapStore {
     async fn compact(&self, version: Version, _: Call) -> Result<()> {
         self.floor.fetch_max(version.index, Ordering::SeqCst);
         Ok(())
+    }
+
+    async fn vector_create_index(&self, request: VectorCreateIndex, _: Call) -> Result<bool> {
+        self.vectors.create(&request, self.next_version())
+    }
+
+    async fn vector_drop_index(&self, request: VectorDropIndex, _: Call) -> Result<bool> {
+        self.vectors.drop(&request)
+    }
+
+    async fn vector_insert(&self, request: VectorInsert, _: Call) -> Result<Version> {
+        self.vectors.insert(request).map(|()| self.next_version())
+    }
+
+    async fn vector_delete(&self, request: VectorDelete, _: Call) -> Result<bool> {
+        self.vectors.delete(&request)
+    }
+
+    async fn vector_get(&self, request: VectorGet, _: Call) -> Result<Option<Vec<f32>>> {
+        self.vectors.get(&request)
+    }
+
+    async fn vector_search(&self, request: VectorSearch, _: Call) -> Result<Vec<VectorSearchResult>> {
+        self.vectors.search(&request)
+    }
+
+    async fn vector_indexes(&self, _: Call) -> Result<Vec<VectorIndexInfo>> {
+        Ok(self.vectors.list())
     }
 
     async fn status(&self, _: Call) -> Result<Status> {

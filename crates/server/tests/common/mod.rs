@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod map_store;
+pub mod vector_map;
 
 use std::{sync::Arc, time::Duration};
 
