@@ -204,7 +204,7 @@ async function searchAll(
     options,
     known: VECTOR_SEARCH_OPTIONS,
     write: (frame) => {
-      const { consistency, includeVectors, maxDistance, efSearch, idPrefix } = options ?? {};
+      const { consistency, includeVectors, maxDistance, efSearch, idPrefix = '' } = options ?? {};
       checkType(includeVectors, 'boolean', 'includeVectors');
       writeText(frame, namespace, 'namespace');
       frame.u8(consistencyNumber(consistency));
@@ -216,7 +216,7 @@ async function searchAll(
       writeNumber(frame, k, 'k');
       if (maxDistance !== undefined) writeNumber(frame, maxDistance, 'maxDistance');
       if (efSearch !== undefined) writeNumber(frame, efSearch, 'efSearch');
-      writeText(frame, idPrefix ?? '', 'idPrefix');
+      writeText(frame, idPrefix, 'idPrefix');
       write(frame);
     },
   });

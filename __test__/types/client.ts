@@ -23,6 +23,10 @@ import type {
   PutResult,
   TxnOp,
   Value,
+  Vector,
+  VectorIndexInfo,
+  VectorMatch,
+  VectorSearchOptions,
   Version,
 } from '@norikv/client';
 
@@ -177,6 +181,58 @@ export async function watches(client: NoriKVClient, fromVersion: Version): Promi
   client.watch({ prefix: 'a', prevEntry: true });
   // @ts-expect-error results are not to be changed
   watch.ready = Promise.resolve(start);
+}
+
+export async function searches(client: NoriKVClient): Promise<void> {
+  const created: boolean = await client.vectorCreateIndex('docs', 3, 'cosine', 'hnsw');
+  await client.vectorCreateIndex('few', 3, 'inner_product', 'brute_force', {
+    quantization: 'int8',
+    idempotencyKey: 'once',
+    timeoutMs: 1000,
+  });
+  const vector: Vector = new Float32Array([1, 2, 3]);
+  const numbers: readonly number[] = [1, 2, 3];
+  const version: Version = await client.vectorInsert('docs', 'a', vector);
+  same<Version, Awaited<ReturnType<typeof client.vectorInsertMany>>>(true);
+  await client.vectorInsertMany('docs', new Set([{ id: 'b', vector: numbers }]));
+  const read = await client.vectorGet('docs', 'a', { consistency: 'linearizable' });
+  same<Float32Array | null, typeof read>(true);
+  // What was read can be changed and written again.
+  await client.vectorInsert('docs', 'c', read?.map((number) => number / 2) ?? numbers);
+
+  const options: VectorSearchOptions = { includeVectors: true, maxDistance: 0.5, efSearch: 100 };
+  const { matches, searchTimeUs } = await client.vectorSearch('docs', numbers, 10, options);
+  same<number, typeof searchTimeUs>(true);
+  const near = matches.filter(({ distance }) => distance < 0.1).map(({ id }) => id);
+  same<string[], typeof near>(true);
+  same<Float32Array | undefined, VectorMatch['vector']>(true);
+  const many = await client.vectorSearchMany('docs', [vector, numbers], 10, { idPrefix: 'a' });
+  const infos: VectorIndexInfo[] = await client.vectorIndexes({ timeoutMs: 1000 });
+  const { vectors } = await client.status();
+  same<number | undefined, Exclude<typeof vectors, null>['indexed'] | undefined>(true);
+  const gone: boolean = await client.vectorDelete('docs', 'a');
+  const dropped: boolean = await client.vectorDropIndex('docs', { idempotencyKey: 'dropped' });
+  void [created, version, near, searchTimeUs, vectors];
+  void [many[0]?.matches, infos[0]?.memoryBytes, gone, dropped];
+
+  // @ts-expect-error a metric is one of three words
+  await client.vectorCreateIndex('docs', 3, 'manhattan', 'hnsw');
+  // @ts-expect-error an index has a type
+  await client.vectorCreateIndex('docs', 3, 'cosine');
+  // @ts-expect-error 64 bits are more than are kept
+  await client.vectorInsert('docs', 'a', new Float64Array(3));
+  // @ts-expect-error a vector has numbers
+  await client.vectorInsert('docs', 'a', ['1', '2', '3']);
+  // @ts-expect-error a vector has an id
+  await client.vectorInsertMany('docs', [{ vector }]);
+  // @ts-expect-error a search says how many it wants
+  await client.vectorSearch('docs', vector);
+  // @ts-expect-error an unknown option
+  await client.vectorSearch('docs', vector, 10, { ef: 100 });
+  // @ts-expect-error a vector may be missing
+  void read.length;
+  // @ts-expect-error results are not to be changed
+  matches.length = 0;
 }
 
 export function errors(error: unknown): void {

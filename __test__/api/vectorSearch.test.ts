@@ -1,0 +1,205 @@
+// What searches of vectors find is what a model finds.
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { DistanceFunction, NoriKVClient, VectorSearchOptions } from '@norikv/client';
+import { distanceOf, idAt, ids, indexOf, indexTypes, vectors } from './embeddings';
+import { kinds } from './stores';
+import type { TestStore } from './stores';
+
+const distances: readonly DistanceFunction[] = ['euclidean', 'cosine', 'inner_product'];
+const indexKinds = distances.flatMap((distance) =>
+  indexTypes.map((indexType) => ({ distance, indexType })),
+);
+
+describe.each(kinds)('vector searches of $name', (kind) => {
+  let store: TestStore;
+  let client: NoriKVClient;
+
+  beforeAll(async () => {
+    store = await kind.open();
+    ({ client } = store);
+  });
+  afterAll(() => store.close());
+
+  test.each(indexTypes)(
+    'the next search finds what was inserted, and nothing replaced or deleted: %s',
+    async (indexType) => {
+      const name = await indexOf(client, [], 2, 'euclidean', indexType);
+      const at = async (x: number) => ids(await client.vectorSearch(name, [x, 0], 1));
+      for (let round = 0; round < (kind.slow ? 5 : 50); round++) {
+        const x = round * 10;
+        await client.vectorInsert(name, 'moving', [x, 0]);
+        await client.vectorInsert(name, `stays:${round}`, [x + 1, 0]);
+        expect(await at(x)).toEqual(['moving']);
+        await client.vectorInsert(name, 'moving', [-1000, 0]);
+        expect(await at(x)).toEqual([`stays:${round}`]);
+        expect(await at(-1000)).toEqual(['moving']);
+        expect(await client.vectorDelete(name, 'moving')).toBe(true);
+        expect(await at(-1000)).not.toContain('moving');
+      }
+    },
+  );
+
+  test.each(indexKinds)(
+    'searches answer what the model does: $distance, $indexType',
+    async ({ distance, indexType }) => {
+      const all = vectors(300, 16, 7);
+      const name = await indexOf(client, all, 16, distance, indexType);
+      // As many candidates as there are vectors leave nothing to luck.
+      const options = indexType === 'hnsw' ? { efSearch: 1000 } : {};
+      const queries = vectors(10, 16, 8);
+      const results = await client.vectorSearchMany(name, queries, 10, options);
+      expect(results).toHaveLength(10);
+      for (const [query, { matches, searchTimeUs }] of results.entries()) {
+        const distancesTo = all.map((vector) => distanceOf(distance, queries[query]!, vector));
+        const model = distancesTo.toSorted((a, b) => a - b).slice(0, 10);
+        expect(matches).toHaveLength(10);
+        for (const [rank, { id, distance: found }] of matches.entries()) {
+          expect(found).toBeCloseTo(model[rank]!, 4);
+          expect(found).toBeCloseTo(distancesTo[Number(id.slice(3))]!, 4);
+        }
+        expect(new Set(matches.map(({ id }) => id)).size).toBe(10);
+        expect(Number.isSafeInteger(searchTimeUs) && searchTimeUs >= 0).toBe(true);
+      }
+    },
+  );
+
+  test('a graph at its defaults finds 95 of 100', async () => {
+    const all = vectors(500, 8, 17);
+    const name = await indexOf(client, all, 8, 'euclidean', 'hnsw');
+    const queries = vectors(20, 8, 18);
+    const results = await client.vectorSearchMany(name, queries, 10);
+    let right = 0;
+    for (const [query, result] of results.entries()) {
+      const model = all
+        .map((vector, at) => ({
+          id: idAt(at),
+          d: distanceOf('euclidean', queries[query]!, vector),
+        }))
+        .toSorted((a, b) => a.d - b.d)
+        .slice(0, 10)
+        .map(({ id }) => id);
+      right += ids(result).filter((id) => model.includes(id)).length;
+    }
+    expect(right).toBeGreaterThanOrEqual(190);
+  });
+
+  test.each(indexKinds)(
+    'vectors that are equally far come in the order of their ids: $distance, $indexType',
+    async ({ distance, indexType }) => {
+      const name = await indexOf(client, [], 2, distance, indexType);
+      const equal = ['b', 'é', 'a', 'aa', 'B', '🔑', 'z'];
+      const items = equal.map((id) => ({ id, vector: [1, 1] }));
+      await client.vectorInsertMany(name, [...items, { id: '0 far', vector: [-1, -2] }]);
+      const inOrder = ['B', 'a', 'aa', 'b', 'z', 'é', '🔑', '0 far'];
+      expect(ids(await client.vectorSearch(name, [1, 1], 8))).toEqual(inOrder);
+      if (indexType === 'brute_force') {
+        expect(ids(await client.vectorSearch(name, [1, 1], 3))).toEqual(inOrder.slice(0, 3));
+      }
+    },
+  );
+
+  test('distances are those of the formulas', async () => {
+    const of = async (distance: DistanceFunction) => {
+      const name = await indexOf(client, [[3, 4]], 2, distance);
+      const { matches } = await client.vectorSearch(name, [3, 0], 1);
+      return matches[0]?.distance;
+    };
+    expect(await of('euclidean')).toBe(4);
+    expect(await of('cosine')).toBeCloseTo(0.4, 6);
+    expect(await of('inner_product')).toBe(-9);
+  });
+
+  test('k is the most that is answered; an empty index answers nothing', async () => {
+    const name = await indexOf(client, [], 2, 'euclidean', 'hnsw');
+    expect((await client.vectorSearch(name, [0, 0], 10)).matches).toEqual([]);
+    await client.vectorInsertMany(name, [
+      { id: 'a', vector: [1, 0] },
+      { id: 'b', vector: [2, 0] },
+    ]);
+    expect(ids(await client.vectorSearch(name, [0, 0], 1))).toEqual(['a']);
+    expect(ids(await client.vectorSearch(name, [0, 0], 10_000))).toEqual(['a', 'b']);
+  });
+
+  test('includeVectors answers arrays of their own', async () => {
+    const all = vectors(5, 3, 1);
+    const name = await indexOf(client, all, 3);
+    const without = await client.vectorSearch(name, [0, 0, 0], 5);
+    expect(without.matches.map((match) => 'vector' in match)).toEqual(Array(5).fill(false));
+    const find = () => client.vectorSearch(name, [0, 0, 0], 5, { includeVectors: true });
+    const { matches } = await find();
+    expect(ids({ matches, searchTimeUs: 0 })).toEqual(ids(without));
+    for (const { id, vector } of matches) {
+      expect(vector).toBeInstanceOf(Float32Array);
+      expect(vector).toEqual(all[Number(id.slice(3))]);
+      expect(vector?.buffer.byteLength).toBe(12);
+      vector?.fill(0);
+    }
+    const again = await find();
+    expect(again.matches[0]?.vector).toEqual(all[Number(again.matches[0]?.id.slice(3))]);
+    const read = await client.vectorGet(name, idAt(0));
+    read?.fill(0);
+    expect(read?.buffer.byteLength).toBe(12);
+    expect(await client.vectorGet(name, idAt(0))).toEqual(all[0]);
+  });
+
+  test('maxDistance leaves out what is farther, and not what is as far', async () => {
+    const name = await indexOf(client, [[1], [2.1], [3]], 1);
+    const within = async (maxDistance: number) =>
+      ids(await client.vectorSearch(name, [0], 10, { maxDistance }));
+    expect(await within(Infinity)).toEqual([idAt(0), idAt(1), idAt(2)]);
+    expect(await within(1e300)).toHaveLength(3);
+    expect(await within(2.1)).toEqual([idAt(0), idAt(1)]);
+    expect(await within(2)).toEqual([idAt(0)]);
+    expect(await within(0)).toEqual([]);
+    expect(await within(-1)).toEqual([]);
+    const { matches } = await client.vectorSearch(name, [0], 2);
+    expect(await within(matches[1]!.distance)).toHaveLength(2);
+    const inner = await indexOf(client, [[1], [2], [3]], 1, 'inner_product');
+    const { matches: near } = await client.vectorSearch(inner, [1], 10, { maxDistance: -2 });
+    expect(near.map(({ distance }) => distance)).toEqual([-3, -2]);
+  });
+
+  test.each(indexTypes)(
+    'idPrefix answers the nearest of the ids that begin so: %s',
+    async (type) => {
+      const name = await indexOf(client, [], 1, 'euclidean', type);
+      const items = Array.from({ length: 100 }, (_, at) => ({
+        id: `${at % 10 === 0 ? 'ten' : 'not'}:${String(at).padStart(2, '0')}`,
+        vector: [at],
+      }));
+      await client.vectorInsertMany(name, items);
+      const find = async (options: VectorSearchOptions) =>
+        ids(await client.vectorSearch(name, [44], 3, options));
+      expect(await find({ idPrefix: 'ten:' })).toEqual(['ten:40', 'ten:50', 'ten:30']);
+      expect(await find({ idPrefix: 'ten:9' })).toEqual(['ten:90']);
+      expect(await find({ idPrefix: 'te' })).toHaveLength(3);
+      expect(await find({ idPrefix: 'none' })).toEqual([]);
+      expect(await find({ idPrefix: '' })).toEqual(['not:44', 'not:43', 'not:45']);
+      expect(await find({ idPrefix: 'ten:', maxDistance: 5 })).toEqual(['ten:40']);
+    },
+  );
+
+  test('efSearch and consistency may be given, whatever the index', async () => {
+    for (const type of indexTypes) {
+      const name = await indexOf(client, [[1], [2], [3]], 1, 'euclidean', type);
+      for (const efSearch of [1, 2, 10_000]) {
+        const found = await client.vectorSearch(name, [0], 2, { efSearch });
+        expect(ids(found)).toEqual([idAt(0), idAt(1)]);
+      }
+      for (const consistency of ['lease', 'linearizable', 'stale_ok'] as const) {
+        expect((await client.vectorSearch(name, [0], 1, { consistency })).matches).toHaveLength(1);
+      }
+    }
+  });
+
+  test('several queries are answered in their order, each as by itself', async () => {
+    const all = vectors(50, 4, 3);
+    const name = await indexOf(client, all, 4);
+    const queries = vectors(100, 4, 4);
+    const many = await client.vectorSearchMany(name, new Set(queries), 3, { includeVectors: true });
+    const alone = await Promise.all(
+      queries.map((query) => client.vectorSearch(name, query, 3, { includeVectors: true })),
+    );
+    expect(many.map(({ matches }) => matches)).toEqual(alone.map(({ matches }) => matches));
+  });
+});
