@@ -82,6 +82,11 @@ impl World {
         Self { store: Arc::new(RemoteStore::new(settings, fake).unwrap()), sent, open }
     }
 
+    /// Every message.
+    pub fn all_sent(&self) -> Vec<Sent> {
+        self.sent.lock().unwrap().clone()
+    }
+
     /// The messages to a method.
     pub fn sent(&self, method: &str) -> Vec<Sent> {
         self.sent.lock().unwrap().iter().filter(|sent| sent.method == method).cloned().collect()

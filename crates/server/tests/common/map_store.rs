@@ -20,7 +20,11 @@ use norikv_core::{
 };
 use tokio::sync::{Semaphore, watch};
 
-use super::vector_map::VectorMap;
+// By its path, since tests of the client take this file by its own.
+#[path = "vector_map.rs"]
+mod vector_map;
+
+use vector_map::VectorMap;
 
 /// A store in a map. A call on a key that begins with `held` waits until [`MapStore::release`].
 pub struct MapStore {

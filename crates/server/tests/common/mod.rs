@@ -4,7 +4,6 @@
 
 pub mod client;
 pub mod map_store;
-pub mod vector_map;
 
 use std::{sync::Arc, time::Duration};
 
