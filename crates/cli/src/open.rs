@@ -2,6 +2,7 @@ use std::{path::Path, sync::Arc};
 
 use norikv_core::{Address, Error, ErrorKind, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
+use norikv_vectors::VectorStore;
 
 use crate::args::Serve;
 
@@ -9,10 +10,13 @@ use crate::args::Serve;
 ///
 /// # Errors
 /// `Unsupported` for a store that is not in this process, and whatever the store answers.
-pub(crate) fn open(serve: &Serve) -> Result<StoreRef> {
-    let store = match &serve.store.address {
-        Address::Memory => EmbeddedStore::memory(settings(serve))?,
-        Address::File(directory) => EmbeddedStore::open(Path::new(directory), settings(serve))?,
+pub(crate) async fn open(serve: &Serve) -> Result<StoreRef> {
+    let (store, directory) = match &serve.store.address {
+        Address::Memory => (EmbeddedStore::memory(settings(serve))?, None),
+        Address::File(directory) => {
+            let directory = Path::new(directory);
+            (EmbeddedStore::open(directory, settings(serve))?, Some(directory))
+        }
         Address::Etcd(_) | Address::Node(_) => {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -23,7 +27,8 @@ pub(crate) fn open(serve: &Serve) -> Result<StoreRef> {
             ));
         }
     };
-    Ok(Arc::new(store))
+    let vectors = norikv_vectors::Settings::beside(directory, settings(serve).idempotency_window);
+    Ok(Arc::new(VectorStore::open(Arc::new(store), vectors).await?))
 }
 
 fn settings(serve: &Serve) -> Settings {

@@ -17,7 +17,7 @@ pub(crate) async fn serve(serve: &Serve) -> Result<()> {
     // Before anything is opened: a signal that comes while the store opens must not tear it.
     let mut signals = Signals::listen().map_err(cannot_listen_to_signals)?;
     raise_descriptor_limit();
-    let store = open(serve)?;
+    let store = open(serve).await?;
     let served = serve_until_signal(&store, serve, &mut signals).await;
     let closed = tokio::select! {
         closed = store.close() => closed,

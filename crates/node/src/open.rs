@@ -4,6 +4,7 @@ use norikv_bridge::{ClientConfig, Environment, OpenStore, Sleep, Target};
 use norikv_client::RemoteStore;
 use norikv_core::{Address, Error, ErrorKind, NodeAddress, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
+use norikv_vectors::VectorStore;
 
 /// Opens the stores that Node can have.
 pub(crate) struct NodeEnvironment(pub(crate) ClientConfig);
@@ -47,6 +48,7 @@ fn settings(config: &ClientConfig) -> Settings {
 
 /// Opens an embedded store, in memory or in a directory, away from the threads that must not block.
 pub(crate) async fn embedded(directory: Option<PathBuf>, settings: Settings) -> Result<StoreRef> {
+    let vectors = norikv_vectors::Settings::beside(directory.as_deref(), settings.idempotency_window);
     let open = move || match directory {
         Some(directory) => EmbeddedStore::open(&directory, settings),
         None => EmbeddedStore::memory(settings),
@@ -54,7 +56,7 @@ pub(crate) async fn embedded(directory: Option<PathBuf>, settings: Settings) -> 
     let store = tokio::task::spawn_blocking(open)
         .await
         .map_err(|error| Error::internal("opening the store was interrupted").caused_by(error))??;
-    Ok(Arc::new(store))
+    Ok(Arc::new(VectorStore::open(Arc::new(store), vectors).await?))
 }
 
 fn remote(nodes: Vec<NodeAddress>, config: &ClientConfig) -> Result<StoreRef> {
