@@ -108,7 +108,10 @@ impl VectorStore {
             let definition = Definition { index: index.clone(), incarnation: fastrand::u64(..) };
             let put = TxnOp::Put(Put::new(key.clone(), keys::encode_definition(&definition)));
             let missing = compare(key.clone(), CompareTarget::Exists(false));
-            let entry = match self.write_once(once, vec![missing], vec![put], true, std::slice::from_ref(&key)).await? {
+            let entry = match self
+                .write_once(once, vec![missing], vec![put], true, std::slice::from_ref(&key))
+                .await?
+            {
                 Outcome::Made(version) => {
                     self.view.wrote(version);
                     return Ok(true);
@@ -179,14 +182,15 @@ impl VectorStore {
                 // There is no index, but there may have been one when the write was made first.
                 None => (vec![compare(key.clone(), CompareTarget::Value(bytes::Bytes::new()))], Vec::new()),
             };
-            let entries = match self.write_once(once, compares, then, true, std::slice::from_ref(&key)).await? {
-                Outcome::Made(version) => {
-                    self.view.wrote(version);
-                    return Ok(version);
-                }
-                Outcome::Repeated(version, _) => return Ok(version),
-                Outcome::Refused(entries) => entries,
-            };
+            let entries =
+                match self.write_once(once, compares, then, true, std::slice::from_ref(&key)).await? {
+                    Outcome::Made(version) => {
+                        self.view.wrote(version);
+                        return Ok(version);
+                    }
+                    Outcome::Repeated(version, _) => return Ok(version),
+                    Outcome::Refused(entries) => entries,
+                };
             target = Some(self.target_of(&request.namespace, entries)?);
         }
         Err(contended(&request.namespace))

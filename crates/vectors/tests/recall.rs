@@ -1,0 +1,70 @@
+//! What searches find, against every distance computed one by one.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod common;
+
+use common::{clustered, exact, insert_all, open_memory, search};
+use norikv_core::{Call, DistanceFunction, Quantization, Store, VectorIndexType};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_find_what_every_distance_computed_finds() {
+    for index_type in VectorIndexType::ALL {
+        for distance in DistanceFunction::ALL {
+            for quantization in Quantization::ALL {
+                let vectors = clustered(1, 3_000, 48);
+                let queries = clustered(2, 50, 48);
+                let store = open_memory().await;
+                let index = common::index("n", 48, *distance, *index_type, *quantization);
+                common::create(&store, index).await;
+                insert_all(&store, "n", &vectors).await;
+                common::until_indexed(&store).await;
+                let mut hits = 0;
+                for query in &queries {
+                    let found = search(&store, "n", query, 10).await;
+                    assert_eq!(found.len(), 10);
+                    assert!(found.is_sorted_by(|a, b| (a.distance, &a.id) < (b.distance, &b.id)));
+                    let expected = exact(&vectors, query, *distance, 10);
+                    hits +=
+                        found.iter().filter(|found| expected.iter().any(|(id, _)| *id == found.id)).count();
+                    for (found, (_, distance)) in found.iter().zip(&expected) {
+                        assert!(found.distance >= distance - 1e-3, "nearer than the nearest");
+                    }
+                }
+                let recall = hits as f64 / (queries.len() * 10) as f64;
+                eprintln!("{index_type:?} {distance:?} {quantization:?}: recall {recall:.4}");
+                let least = if *index_type == VectorIndexType::BruteForce { 0.999 } else { 0.97 };
+                assert!(recall >= least, "{index_type:?} {distance:?} {quantization:?}: {recall}");
+                store.close().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_of_the_vectors_replaced_are_found_as_they_are_now() {
+    let store = open_memory().await;
+    let index = common::index("n", 32, DistanceFunction::Cosine, VectorIndexType::Hnsw, Quantization::None);
+    common::create(&store, index).await;
+    let mut vectors = clustered(1, 6_000, 32);
+    insert_all(&store, "n", &vectors).await;
+    common::until_indexed(&store).await;
+    let new = clustered(3, 3_000, 32);
+    for (at, (_, vector)) in new.iter().enumerate() {
+        vectors[at * 2].1.clone_from(vector);
+    }
+    let replaced: Vec<_> = vectors.iter().step_by(2).cloned().collect();
+    insert_all(&store, "n", &replaced).await;
+    common::until_indexed(&store).await;
+    let queries = clustered(4, 100, 32);
+    let mut hits = 0;
+    for query in &queries {
+        let expected = exact(&vectors, query, DistanceFunction::Cosine, 10);
+        let found = search(&store, "n", query, 10).await;
+        hits += found.iter().filter(|found| expected.iter().any(|(id, _)| *id == found.id)).count();
+    }
+    let recall = hits as f64 / 1_000.0;
+    assert!(recall >= 0.95, "{recall}");
+    let info = store.vector_indexes(Call::default()).await.unwrap().remove(0);
+    assert_eq!((info.vectors, info.indexed), (6_000, 6_000));
+    store.close().await.unwrap();
+}
