@@ -592,7 +592,8 @@ export class NoriKVClient implements AsyncDisposable {
    * Looks for the `k` vectors nearest to a query; fewer, if there are fewer.
    *
    * @param k - A whole number from 1 to 10,000.
-   * @throws As {@link NoriKVClient.vectorInsert}, for the query.
+   * @throws As {@link NoriKVClient.vectorInsert}, for the query; {@link ResourceExhaustedError} for vectors of more than
+   *   64 MiB in the answer.
    */
   vectorSearch(
     namespace: string,

@@ -1,7 +1,9 @@
 // What searches of vectors find is what a model finds.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { ResourceExhaustedError } from '@norikv/client';
 import type { DistanceFunction, NoriKVClient, VectorSearchOptions } from '@norikv/client';
 import { distanceOf, idAt, ids, indexOf, indexTypes, vectors } from './embeddings';
+import { failure } from './errors';
 import { kinds } from './stores';
 import type { TestStore } from './stores';
 
@@ -140,6 +142,16 @@ describe.each(kinds)('vector searches of $name', (kind) => {
     read?.fill(0);
     expect(read?.buffer.byteLength).toBe(12);
     expect(await client.vectorGet(name, idAt(0))).toEqual(all[0]);
+  });
+
+  test('vectors of more than 64 MiB in one answer are refused', async () => {
+    const name = await indexOf(client, vectors(50, 4096, 5), 4096);
+    const queries = vectors(100, 4096, 6);
+    const find = (k: number) =>
+      client.vectorSearchMany(name, queries, k, { includeVectors: true, timeoutMs: 20_000 });
+    await failure(ResourceExhaustedError, () => find(50));
+    expect(await find(2)).toHaveLength(100);
+    await client.vectorDropIndex(name);
   });
 
   test('maxDistance leaves out what is farther, and not what is as far', async () => {
