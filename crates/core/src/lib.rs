@@ -55,10 +55,10 @@ pub use store::{MaybeSend, MaybeSync, Store, StoreRef};
 pub use txn::{Compare, CompareOp, CompareTarget, Txn, TxnOp, TxnOpResult, TxnResult};
 pub use vector::{
     DistanceFunction, MAX_VECTOR_BATCH, MAX_VECTOR_DIMENSIONS, MAX_VECTOR_EF, MAX_VECTOR_ID_BYTES,
-    MAX_VECTOR_K, MAX_VECTOR_NAMESPACE_BYTES, MAX_VECTOR_QUERIES, Quantization, VectorCreateIndex,
-    VectorDelete, VectorDropIndex, VectorGet, VectorIndex, VectorIndexInfo, VectorIndexType, VectorInsert,
-    VectorItem, VectorMatch, VectorSearch, VectorSearchResult, VectorStatus, check_vector,
-    check_vector_namespace, vector_count,
+    MAX_VECTOR_K, MAX_VECTOR_NAMESPACE_BYTES, MAX_VECTOR_QUERIES, Quantization, VECTOR_KEY_PREFIX,
+    VectorCreateIndex, VectorDelete, VectorDropIndex, VectorGet, VectorIndex, VectorIndexInfo,
+    VectorIndexType, VectorInsert, VectorItem, VectorMatch, VectorSearch, VectorSearchResult, VectorStatus,
+    check_vector, check_vector_namespace, vector_count,
 };
 pub use version::Version;
 pub use watch::{Event, EventKind, EventReason, Watch, WatchBatch, WatchBatches, Watching};

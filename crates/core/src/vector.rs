@@ -21,6 +21,9 @@ pub const MAX_VECTOR_K: u32 = 10_000;
 /// The most that `efSearch` may be.
 pub const MAX_VECTOR_EF: u32 = 10_000;
 
+/// How the keys begin of the entries that are vectors, in stores that keep them as entries.
+pub const VECTOR_KEY_PREFIX: &[u8] = b"\0norikv/v";
+
 /// The largest sum of squares of a vector: with it, every distance between two vectors is a finite `f32`.
 const MAX_SQUARES: f64 = f32::MAX as f64 / 8.0;
 

@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use norikv_core::{Durability, Limits, Result};
+use norikv_core::{Durability, Limits, Result, VECTOR_KEY_PREFIX};
 
 use crate::{
     history::History,
@@ -175,7 +175,9 @@ impl Writer {
             self.history.forget(&self.shared, floor);
         }
         for (key, record) in staged.entries {
-            shared.rows.write(&key, record);
+            // Vectors are in memory already, in their indexes. Those that are read are kept like any others.
+            let kept = shared.engine.in_memory() || !key.starts_with(VECTOR_KEY_PREFIX);
+            shared.rows.write(&key, record.filter(|_| kept));
         }
         self.revision = staged.revision;
         shared.publish(staged.revision);

@@ -158,19 +158,9 @@ impl Index {
         self.graph.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a vector as of a revision.
-    ///
-    /// # Errors
-    /// `ResourceExhausted`.
-    pub(crate) fn put(&self, id: &str, revision: u64, vector: &[f32]) -> Result<()> {
-        self.unsaved.fetch_add(1, Ordering::Relaxed);
-        self.rows_mut().put(id, revision, vector)
-    }
-
-    /// Forgets a vector as of a revision.
-    pub(crate) fn delete(&self, id: &str, revision: u64) {
-        self.unsaved.fetch_add(1, Ordering::Relaxed);
-        self.rows_mut().delete(id, revision);
+    /// So many changes are being made.
+    pub(crate) fn changed(&self, changes: usize) {
+        self.unsaved.fetch_add(changes as u64, Ordering::Relaxed);
     }
 
     /// The vectors nearest to a query, nearest first, those that are equally far by their ids. More than `k` where they are

@@ -170,6 +170,7 @@ mod tests {
         for other in [&b""[..], b"user", PREFIX, &record("k"), &mark(), &vectors_of(1).start] {
             assert_eq!(parse(other), None);
         }
+        assert!(vector(7, "id").starts_with(norikv_core::VECTOR_KEY_PREFIX));
         assert!(viewed().contains(&definition("a")) && viewed().contains(&vector(u64::MAX, "z")));
         assert!(viewed().contains(&mark()) && !viewed().contains(&record("a")));
         assert!(vectors_of(7).contains(&vector(7, "\u{10ffff}")) && !vectors_of(7).contains(&vector(8, "a")));

@@ -131,8 +131,15 @@ impl VectorStore {
         Ok(self.view.find(namespace))
     }
 
+    /// The index that a write is about. One that is known is not waited for: the write's own condition finds out if it is
+    /// another one by now.
     async fn target(&self, namespace: &str) -> Result<Option<Target>> {
-        Ok(self.index(namespace).await?.map(|index| Target {
+        self.check_open()?;
+        let index = match self.view.find(namespace) {
+            Some(index) => Some(index),
+            None => self.index(namespace).await?,
+        };
+        Ok(index.map(|index| Target {
             index: index.definition.clone(),
             incarnation: index.incarnation,
             created: index.created,

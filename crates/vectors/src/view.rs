@@ -12,7 +12,7 @@ use std::{
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use norikv_core::{
     Backoff, Call, DeleteRange, Entry, Error, ErrorKind, Event, EventKind, KeyRange, Order, Result, Scan,
-    StoreRef, Version, Watch, WatchBatch, check_vector,
+    StoreRef, Version, Watch, WatchBatch,
 };
 use tokio::sync::watch;
 
@@ -20,6 +20,7 @@ use crate::{
     index::Index,
     keys::{self, Key},
     linker::Linker,
+    rows::Rows,
     saved::{GraphFiles, Saved},
 };
 
@@ -284,7 +285,7 @@ impl View {
                 return;
             };
             let known = saved.get(&incarnation).and_then(|saved| saved.vectors.get(id));
-            if let Err(error) = take_vector(index, id, &entry, known) {
+            if let Err(error) = take_vector(index, &mut index.rows_mut(), id, &entry, known) {
                 failed.get_or_insert(error);
             }
         };
@@ -384,20 +385,22 @@ impl View {
     /// Takes in the changes of one revision. Answers the incarnations of indexes that were dropped.
     fn apply(&self, batch: WatchBatch) -> Vec<u64> {
         let mut dropped = Vec::new();
-        for event in batch.events {
+        let mut events = batch.events.into_iter().peekable();
+        while let Some(event) = events.next() {
             match keys::parse(&event.entry.key) {
                 Some(Key::Definition(namespace)) => dropped.extend(self.redefine(namespace, &event)),
-                Some(Key::Vector { incarnation, id }) => {
+                Some(Key::Vector { incarnation, .. }) => {
+                    // What follows of the same index is taken in under one lock.
+                    let same = |event: &Event| matches!(keys::parse(&event.entry.key), Some(Key::Vector { incarnation: other, .. }) if other == incarnation);
+                    let mut changes = vec![event];
+                    while let Some(event) = events.next_if(same) {
+                        changes.push(event);
+                    }
                     let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
-                    let Some(index) = indexes.by_incarnation.get(&incarnation) else { continue };
-                    let revision = event.entry.version.index;
-                    match event.kind {
-                        EventKind::Delete => index.delete(id, revision),
-                        EventKind::Put => {
-                            if let Err(error) = take_vector(index, id, &event.entry, None) {
-                                tracing::error!(index = index.definition.namespace, %error, "a vector is missing from its index");
-                            }
-                        }
+                    let index = indexes.by_incarnation.get(&incarnation).cloned();
+                    drop(indexes);
+                    if let Some(index) = index {
+                        take_changes(&index, &changes);
                     }
                 }
                 None => {}
@@ -454,20 +457,40 @@ impl Indexes {
     }
 }
 
+/// Takes in changes of vectors of one index.
+fn take_changes(index: &Index, changes: &[Event]) {
+    index.changed(changes.len());
+    let mut rows = index.rows_mut();
+    for event in changes {
+        let Some(Key::Vector { id, .. }) = keys::parse(&event.entry.key) else { continue };
+        match event.kind {
+            EventKind::Delete => rows.delete(id, event.entry.version.index),
+            EventKind::Put => {
+                if let Err(error) = take_vector(index, &mut rows, id, &event.entry, None) {
+                    tracing::error!(index = index.definition.namespace, %error, "a vector is missing from its index");
+                }
+            }
+        }
+    }
+}
+
 /// Takes a vector from its entry, into the row where a saved graph has it, if that is the same.
-fn take_vector(index: &Index, id: &str, entry: &Entry, known: Option<&(u32, u64)>) -> Result<()> {
+fn take_vector(
+    index: &Index,
+    rows: &mut Rows,
+    id: &str,
+    entry: &Entry,
+    known: Option<&(u32, u64)>,
+) -> Result<()> {
     let vector = keys::decode_vector(&entry.value);
     // Entries are the user's, too: what is no vector of this index is none of its business.
-    let fits = vector.len() == index.definition.dimensions as usize && check_vector(&vector).is_ok();
-    if !fits || index.definition.check_vector(&vector).is_err() {
+    if index.definition.check_vector(&vector).is_err() {
         tracing::warn!(index = index.definition.namespace, id, "an entry is not a vector of its index");
-        index.delete(id, entry.version.index);
+        rows.delete(id, entry.version.index);
         return Ok(());
     }
     match known {
-        Some((row, revision)) if *revision == entry.version.index => {
-            index.rows_mut().adopt(*row, id, *revision, &vector)
-        }
-        _ => index.put(id, entry.version.index, &vector),
+        Some((row, revision)) if *revision == entry.version.index => rows.adopt(*row, id, *revision, &vector),
+        _ => rows.put(id, entry.version.index, &vector),
     }
 }
