@@ -51,6 +51,36 @@ impl Coder {
         self.quantization != Quantization::None
     }
 
+    /// How many bytes the code of a vector in a graph has: that of a row with 8 bits for each dimension.
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.of_codes().stride()
+    }
+
+    fn of_codes(self) -> Self {
+        Self { quantization: Quantization::Int8, ..self }
+    }
+
+    /// The code of a row.
+    pub(crate) fn code(&self, row: &[u8]) -> Vec<u8> {
+        let mut code = vec![0; self.code_bytes()];
+        let numbers: Vec<f32> = match self.quantization {
+            Quantization::Int8 => return row.to_vec(),
+            Quantization::None => {
+                row.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
+            }
+            Quantization::F16 => {
+                row.as_chunks::<2>().0.iter().map(|bytes| f16::from_ne_bytes(*bytes).to_f32()).collect()
+            }
+        };
+        self.of_codes().encode(&numbers[..self.dimensions.min(numbers.len())], &mut code);
+        code
+    }
+
+    /// How far two codes are from each other, as a number that sorts nearly like the distance.
+    pub(crate) fn code_rank(&self, a: &[u8], b: &[u8]) -> f32 {
+        self.of_codes().rank(a, b)
+    }
+
     /// Writes a vector into a row. The lengths are those of the index.
     pub(crate) fn encode(&self, vector: &[f32], row: &mut [u8]) {
         let normal;
@@ -108,7 +138,11 @@ impl Coder {
             ),
             Quantization::Int8 => {
                 let at = self.codes_bytes();
-                let (a, b) = ((&a[..at], factors(&a[at..])), (&b[..at], factors(&b[at..])));
+                let (Some((a, a_tail)), Some((b, b_tail))) = (a.split_at_checked(at), b.split_at_checked(at))
+                else {
+                    return f32::INFINITY;
+                };
+                let (a, b) = ((a, factors(a_tail)), (b, factors(b_tail)));
                 // Exact: the largest sum has 27 bits, and what an f32 drops of it is far below a step.
                 #[allow(clippy::cast_precision_loss)]
                 let dot = || {
@@ -127,9 +161,10 @@ impl Coder {
     }
 }
 
+/// The scale and the sum of squares behind the codes of a row, which may begin anywhere.
 fn factors(tail: &[u8]) -> (f32, f32) {
-    match bytemuck::try_cast_slice::<u8, f32>(tail) {
-        Ok([scale, squares, ..]) => (*scale, *squares),
+    match tail.as_chunks::<WORD>().0 {
+        [scale, squares, ..] => (f32::from_ne_bytes(*scale), f32::from_ne_bytes(*squares)),
         _ => (0.0, 0.0),
     }
 }

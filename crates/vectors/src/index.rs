@@ -199,12 +199,12 @@ impl Index {
                 let all = matching.is_none() && rows.dead_linked() == 0;
                 let allowed = |row| rows.is_live(row) && rows.id(row).starts_with(prefix);
                 let allowed: Option<&dyn Fn(u32) -> bool> = if all { None } else { Some(&allowed) };
-                let linked = graph.search(query, &rows.arena, coder, ef, allowed)?;
-                let linking = rows.linking().filter(|row| !linked.iter().any(|(_, other)| other == row));
+                let linked = graph.search(&coder.code(query), ef, allowed)?;
+                let linking = rows.linking().filter(|row| !linked.contains(row));
                 let one_by_one =
                     rows.unlinked().chain(linking).filter(|row| rows.id(*row).starts_with(prefix));
                 nearest.show_all(query, one_by_one);
-                linked.into_iter().take(most).for_each(|(rank, row)| nearest.show(rank, row));
+                nearest.show_all(query, linked.into_iter());
             }
             (_, Some(matching)) => nearest.show_all(query, matching.into_iter()),
             (_, None) => nearest.show_all(query, rows.live_rows()),
@@ -286,7 +286,7 @@ impl Index {
     fn build(&self, stopped: &AtomicBool) -> Result<()> {
         let all = self.rows_mut().begin_building();
         self.built.store(0, Ordering::Relaxed);
-        let mut graph = Graph::new(self.threads)?;
+        let mut graph = Graph::new(self.rows().coder, self.threads)?;
         graph.reserve(all.len())?;
         for part in all.chunks(BUILT_AT_ONCE) {
             if stopped.load(Ordering::Relaxed) {
@@ -300,7 +300,8 @@ impl Index {
 
     /// Adds rows to a graph, on as many threads as there are processors.
     fn add(&self, graph: &Graph, taken: &[u32], rows: &Rows) -> Result<()> {
-        let add = |part: &[u32]| part.iter().try_for_each(|row| graph.add(*row, &rows.arena, rows.coder));
+        let add_one = |row: &u32| graph.add(*row, &rows.coder.code(rows.arena.row(*row)));
+        let add = |part: &[u32]| part.iter().try_for_each(add_one);
         // The first nodes of a graph find each other only one after the other.
         let threads = if graph.len() < LINKED_AT_ONCE {
             1

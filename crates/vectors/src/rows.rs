@@ -307,18 +307,6 @@ impl Rows {
         Ok(())
     }
 
-    /// Writes a row that a saved graph has, as it was saved.
-    ///
-    /// # Errors
-    /// `ResourceExhausted`.
-    pub(crate) fn restore_bytes(&mut self, row: u32, bytes: &[u8]) -> Result<()> {
-        let place = self.arena.row_mut(row)?;
-        if place.len() == bytes.len() {
-            place.copy_from_slice(bytes);
-        }
-        Ok(())
-    }
-
     /// Makes a row that a saved graph has the vector of an id, which it was when it was saved.
     ///
     /// # Errors

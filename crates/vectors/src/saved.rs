@@ -1,13 +1,12 @@
 //! The file of a graph, so that opening a store does not mean building its graphs again.
 //!
-//! It has the graph, and of each of its rows which vector it was, by id and revision; and the rows that were no vectors
-//! any more, since nobody else has them. The vectors themselves come from the store: what the file says of one counts
-//! only if the store has that very revision of it. So a file that is old is caught up with, and one that is missing,
-//! damaged or of another version costs time and nothing else.
+//! It has the graph, and of each of its rows which vector it was, by id and revision. The vectors themselves come from the
+//! store: what the file says of one counts only if the store has that very revision of it. So a file that is old is caught up
+//! with, and one that is missing, damaged or of another version costs time and nothing else.
 //!
-//! Little-endian: magic (8); incarnation, term u64; stride, number of rows u32; for each row its number u32, its revision u64, the
-//! length of its id u16 (0 for one that is no vector any more) and the id, or else the row's bytes; the length of the graph u64,
-//! and the graph; the xxh3 of all of this u64.
+//! Little-endian: magic (8); incarnation, term u64; the bytes of a code, number of rows u32; for each row its number u32, its
+//! revision u64, the length of its id u16 (0 for one that is no vector any more) and the id; the length of the graph
+//! u64, and the graph; the xxh3 of all of this u64.
 
 use std::{
     collections::HashMap,
@@ -32,8 +31,6 @@ pub(crate) struct Saved {
     pub(crate) linked: Vec<u32>,
     /// The row and the revision of each id.
     pub(crate) vectors: HashMap<String, (u32, u64)>,
-    /// The rows that were no vectors any more, with their bytes.
-    pub(crate) dead: Vec<(u32, Vec<u8>)>,
 }
 
 /// The directory of the graph files of a store.
@@ -79,7 +76,7 @@ impl GraphFiles {
         out.put_slice(MAGIC);
         out.put_u64_le(index.incarnation);
         out.put_u64_le(self.term);
-        out.put_u32_le(to_u32(rows.coder.stride())?);
+        out.put_u32_le(to_u32(rows.coder.code_bytes())?);
         out.put_u32_le(to_u32(linked.len())?);
         for row in linked {
             out.put_u32_le(row);
@@ -88,13 +85,7 @@ impl GraphFiles {
             out.put_u16_le(
                 u16::try_from(id.len()).map_err(|_| Error::internal("an id is longer than ids are"))?,
             );
-            if id.is_empty() {
-                let mut bytes = rows.arena.row(row).to_vec();
-                bytes.resize(rows.coder.stride(), 0);
-                out.put_slice(&bytes);
-            } else {
-                out.put_slice(id.as_bytes());
-            }
+            out.put_slice(id.as_bytes());
         }
         let graph = graph.save()?;
         out.put_u64_le(graph.len() as u64);
@@ -127,32 +118,30 @@ impl GraphFiles {
             return None;
         }
         let mut rest = content.strip_prefix(MAGIC)?;
-        let stride = index.rows().coder.stride();
+        let coder = index.rows().coder;
         let of_this = rest.try_get_u64_le().ok()? == index.incarnation
             && rest.try_get_u64_le().ok()? == self.term
-            && rest.try_get_u32_le().ok()? as usize == stride;
+            && rest.try_get_u32_le().ok()? as usize == coder.code_bytes();
         if !of_this {
             return None;
         }
         let count = rest.try_get_u32_le().ok()? as usize;
-        let (mut linked, mut vectors, mut dead) = (Vec::new(), HashMap::new(), Vec::new());
+        let (mut linked, mut vectors) = (Vec::new(), HashMap::new());
         for _ in 0..count {
             let row = rest.try_get_u32_le().ok()?;
             let revision = rest.try_get_u64_le().ok()?;
             let length = usize::from(rest.try_get_u16_le().ok()?);
-            let (text, tail) = rest.split_at_checked(if length == 0 { stride } else { length })?;
+            let (id, tail) = rest.split_at_checked(length)?;
             rest = tail;
             linked.push(row);
-            if length == 0 {
-                dead.push((row, text.to_vec()));
-            } else {
-                vectors.insert(std::str::from_utf8(text).ok()?.to_owned(), (row, revision));
+            if length > 0 {
+                vectors.insert(std::str::from_utf8(id).ok()?.to_owned(), (row, revision));
             }
         }
         let length = rest.try_get_u64_le().ok()?;
         let graph = Some(rest).filter(|rest| rest.len() as u64 == length)?;
-        let graph = Graph::load(graph, threads).ok().filter(|graph| graph.len() == linked.len())?;
-        Some(Saved { graph, linked, vectors, dead })
+        let graph = Graph::load(graph, coder, threads).ok().filter(|graph| graph.len() == linked.len())?;
+        Some(Saved { graph, linked, vectors })
     }
 
     /// Removes the file of an index, if there is one.

@@ -24,8 +24,6 @@ use crate::{
     saved::{GraphFiles, Saved},
 };
 
-/// How many rows of a saved graph may be no vectors any more that nobody knows, as a part of all, for it to be of use.
-const UNKNOWN_PART: usize = 5;
 /// How many keys of a dropped index are looked at at a time.
 const SWEPT_AT_ONCE: u64 = 512;
 /// How long to wait before the store is asked again.
@@ -258,13 +256,8 @@ impl View {
         let mut saved: HashMap<u64, Saved> = HashMap::new();
         for entry in &definitions {
             let Some(index) = self.index_of(entry) else { continue };
-            if let Some(mut found) = self.files().and_then(|files| files.load(&index, self.threads)) {
-                let mut rows = index.rows_mut();
-                rows.restore(&found.linked)?;
-                for (row, bytes) in std::mem::take(&mut found.dead) {
-                    rows.restore_bytes(row, &bytes)?;
-                }
-                drop(rows);
+            if let Some(found) = self.files().and_then(|files| files.load(&index, self.threads)) {
+                index.rows_mut().restore(&found.linked)?;
                 saved.insert(index.incarnation, found);
             }
             indexes.add(index);
@@ -295,14 +288,7 @@ impl View {
         }
         for (incarnation, saved) in saved {
             let Some(index) = indexes.by_incarnation.get(&incarnation) else { continue };
-            let unknown = saved.linked.len() - saved.vectors.len();
-            let dead = index.rows().dead_linked();
-            if (dead.saturating_sub(unknown)) * UNKNOWN_PART > saved.linked.len() {
-                index.replace_graph(None, &[])?;
-            } else {
-                let linked: Vec<u32> = saved.linked;
-                index.replace_graph(Some(saved.graph), &linked)?;
-            }
+            index.replace_graph(Some(saved.graph), &saved.linked)?;
             index.saved(index.unsaved());
         }
         *self.indexes.write().unwrap_or_else(PoisonError::into_inner) = indexes;
