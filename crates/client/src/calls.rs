@@ -149,12 +149,12 @@ pub(crate) async fn on_any<T: Transport, M: Message + Default>(
 
 /// Takes an answer, which may be none of what was asked for.
 #[cfg(not(target_family = "wasm"))]
-type Decode<'a> = &'a mut (dyn FnMut(Bytes) -> Result<(), DecodeError> + Send);
+pub(crate) type Decode<'a> = &'a mut (dyn FnMut(Bytes) -> Result<(), DecodeError> + Send);
 #[cfg(target_family = "wasm")]
-type Decode<'a> = &'a mut dyn FnMut(Bytes) -> Result<(), DecodeError>;
+pub(crate) type Decode<'a> = &'a mut dyn FnMut(Bytes) -> Result<(), DecodeError>;
 
 /// The same for every kind of answer: there is one of it in the program, not one for each kind.
-async fn ask_any<T: Transport>(
+pub(crate) async fn ask_any<T: Transport>(
     core: &Arc<Core<T>>,
     ask: AnyCall,
     call: Call,

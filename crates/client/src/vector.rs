@@ -13,12 +13,11 @@ use norikv_proto::{
     vector_drop_index_to_wire, vector_get_to_wire, vector_info_from_wire, vector_insert_to_ext,
     vector_insert_to_v1, vector_search_to_ext, vector_search_to_v1,
 };
-use prost::Message;
+use prost::{DecodeError, Message};
 
 use crate::{
-    calls::{AnyCall, on_any},
+    calls::{AnyCall, Decode, ask_any},
     core::Core,
-    place::Place,
     remote::confused,
     transport::Transport,
 };
@@ -32,18 +31,19 @@ pub(crate) async fn create_index<T: Transport>(
 ) -> Result<bool> {
     request.check()?;
     let write = Write::of(&request.index.namespace, request.idempotency_key.is_some());
-    match vector_create_index_to_v1(request) {
-        Ok(plain) => {
-            let ask = write.ask("/norikv.v1.Vector/CreateIndex", &plain, WHAT);
-            answer(core, ask, call).await.map(|answer: v1::CreateVectorIndexResponse| answer.created)
-        }
+    let (ask, read): (_, Read<bool>) = match vector_create_index_to_v1(request) {
+        Ok(plain) => (write.ask("/norikv.v1.Vector/CreateIndex", &plain, WHAT), |answer| {
+            v1::CreateVectorIndexResponse::decode(answer).map(|answer| answer.created)
+        }),
         Err(whole) => {
             let message = vector_create_index_to_ext(whole);
-            let ask =
-                write.ask("/norikv.ext.v1.Vectors/CreateIndex", &message, "quantize the vectors of an index");
-            answer(core, ask, call).await.map(|answer: ext::VectorCreateIndexResponse| answer.created)
+            let what = "quantize the vectors of an index";
+            (write.ask("/norikv.ext.v1.Vectors/CreateIndex", &message, what), |answer| {
+                ext::VectorCreateIndexResponse::decode(answer).map(|answer| answer.created)
+            })
         }
-    }
+    };
+    answer(core, Vec::new(), ask, call, read).await
 }
 
 pub(crate) async fn drop_index<T: Transport>(
@@ -54,8 +54,8 @@ pub(crate) async fn drop_index<T: Transport>(
     request.check()?;
     let write = Write::of(&request.namespace, request.idempotency_key.is_some());
     let ask = write.ask("/norikv.v1.Vector/DropIndex", &vector_drop_index_to_wire(request), WHAT);
-    match answer::<_, v1::DropVectorIndexResponse>(core, ask, call).await {
-        Ok(answer) => Ok(answer.dropped),
+    let read = |answer| v1::DropVectorIndexResponse::decode(answer).map(|answer| answer.dropped);
+    match answer(core, Vec::new(), ask, call, read).await {
         // How some servers say that it was not there. After a lost reply it may be ours that dropped it.
         Err(error)
             if error.kind() == ErrorKind::VectorIndexNotFound
@@ -63,7 +63,7 @@ pub(crate) async fn drop_index<T: Transport>(
         {
             Ok(false)
         }
-        Err(error) => Err(error),
+        answered => answered,
     }
 }
 
@@ -74,24 +74,20 @@ pub(crate) async fn insert<T: Transport>(
 ) -> Result<Version> {
     request.check()?;
     let write = Write::of(&request.namespace, request.idempotency_key.is_some());
-    let ids = request.vectors.iter().map(|item| item.id.as_str());
-    let _places = places(core, &request.namespace, ids, true, call).await?;
-    let version = match vector_insert_to_v1(request) {
-        Ok(plain) => {
-            let ask = write.ask("/norikv.v1.Vector/Insert", &plain, WHAT);
-            answer::<_, v1::VectorInsertResponse>(core, ask, call).await?.version
-        }
+    let keys = request.vectors.iter().map(|item| key(&request.namespace, &item.id)).collect();
+    let (ask, read): (_, Read<Option<v1::Version>>) = match vector_insert_to_v1(request) {
+        Ok(plain) => (write.ask("/norikv.v1.Vector/Insert", &plain, WHAT), |answer| {
+            v1::VectorInsertResponse::decode(answer).map(|answer| answer.version)
+        }),
         Err(whole) => {
             let message = vector_insert_to_ext(whole);
-            let ask = write.ask(
-                "/norikv.ext.v1.Vectors/InsertMany",
-                &message,
-                "insert several vectors in one transaction",
-            );
-            answer::<_, ext::VectorInsertManyResponse>(core, ask, call).await?.version
+            let what = "insert several vectors in one transaction";
+            (write.ask("/norikv.ext.v1.Vectors/InsertMany", &message, what), |answer| {
+                ext::VectorInsertManyResponse::decode(answer).map(|answer| answer.version)
+            })
         }
     };
-    Ok(version.map_or(Version::ZERO, Version::from))
+    Ok(answer(core, keys, ask, call, read).await?.map_or(Version::ZERO, Version::from))
 }
 
 pub(crate) async fn delete<T: Transport>(
@@ -101,9 +97,10 @@ pub(crate) async fn delete<T: Transport>(
 ) -> Result<bool> {
     request.check()?;
     let write = Write::of(&request.namespace, request.idempotency_key.is_some());
-    let _places = places(core, &request.namespace, [request.id.as_str()], true, call).await?;
+    let keys = vec![key(&request.namespace, &request.id)];
     let ask = write.ask("/norikv.v1.Vector/Delete", &vector_delete_to_wire(request), WHAT);
-    answer(core, ask, call).await.map(|answer: v1::VectorDeleteResponse| answer.deleted)
+    let read = |answer| v1::VectorDeleteResponse::decode(answer).map(|answer| answer.deleted);
+    answer(core, keys, ask, call, read).await
 }
 
 pub(crate) async fn get<T: Transport>(
@@ -113,11 +110,11 @@ pub(crate) async fn get<T: Transport>(
 ) -> Result<Option<Vec<f32>>> {
     request.check()?;
     let hash = xxhash64(request.namespace.as_bytes());
-    let _places = places(core, &request.namespace, [request.id.as_str()], false, call).await?;
+    let keys = vec![key(&request.namespace, &request.id)];
     let message = vector_get_to_wire(request);
     let ask = AnyCall { hash, ..AnyCall::read("/norikv.v1.Vector/Get", &message, WHAT) };
-    let got: v1::VectorGetResponse = answer(core, ask, call).await?;
-    Ok(got.found.then_some(got.vector))
+    let read = |answer| v1::VectorGetResponse::decode(answer).map(|got| got.found.then_some(got.vector));
+    answer(core, keys, ask, call, read).await
 }
 
 pub(crate) async fn search<T: Transport>(
@@ -127,26 +124,27 @@ pub(crate) async fn search<T: Transport>(
 ) -> Result<Vec<VectorSearchResult>> {
     request.check()?;
     let (hash, queries) = (xxhash64(request.namespace.as_bytes()), request.queries.len());
-    let results: Vec<VectorSearchResult> = match vector_search_to_v1(request) {
-        Ok(plain) => {
-            let ask = AnyCall { hash, ..AnyCall::read("/norikv.v1.Vector/Search", &plain, WHAT) };
-            vec![answer::<_, v1::VectorSearchResponse>(core, ask, call).await?.into()]
-        }
+    let (ask, read): (_, Read<Vec<VectorSearchResult>>) = match vector_search_to_v1(request) {
+        Ok(plain) => (AnyCall::read("/norikv.v1.Vector/Search", &plain, WHAT), |answer| {
+            v1::VectorSearchResponse::decode(answer).map(|found| vec![found.into()])
+        }),
         Err(whole) => {
             let message = vector_search_to_ext(whole);
             let what = "search with several queries at once, maxDistance, efSearch or idPrefix";
-            let ask = AnyCall { hash, ..AnyCall::read("/norikv.ext.v1.Vectors/Search", &message, what) };
-            let found: ext::VectorSearchResponse = answer(core, ask, call).await?;
-            found.results.into_iter().map(Into::into).collect()
+            (AnyCall::read("/norikv.ext.v1.Vectors/Search", &message, what), |answer| {
+                let found = ext::VectorSearchResponse::decode(answer)?;
+                Ok(found.results.into_iter().map(Into::into).collect())
+            })
         }
     };
+    let results = answer(core, Vec::new(), AnyCall { hash, ..ask }, call, read).await?;
     if results.len() == queries { Ok(results) } else { Err(confused("vector search")) }
 }
 
 pub(crate) async fn list<T: Transport>(core: &Arc<Core<T>>, call: Call) -> Result<Vec<VectorIndexInfo>> {
     let message = ext::VectorListRequest {};
     let ask = AnyCall::read("/norikv.ext.v1.Vectors/List", &message, "list its vector indexes");
-    let list: ext::VectorListResponse = answer(core, ask, call).await?;
+    let list = answer(core, Vec::new(), ask, call, ext::VectorListResponse::decode).await?;
     let indexes = list.indexes.into_iter().map(vector_info_from_wire).collect::<Result<_>>();
     // What is wrong with it is not the caller's doing.
     indexes.map_err(|error| confused("list of vector indexes").caused_by(error))
@@ -170,29 +168,43 @@ impl Write {
     }
 }
 
-/// The places of a call among the calls on each of its vectors, as if they were keys. Which they are not on the wire;
-/// a key that has the hash of one merely waits for it.
-async fn places<'a, T: Transport>(
-    core: &Arc<Core<T>>,
-    namespace: &str,
-    ids: impl IntoIterator<Item = &'a str>,
-    write: bool,
-    call: Call,
-) -> Result<Vec<Place<T>>> {
-    let key = |id: &str| {
-        Bytes::from([&namespace.len().to_le_bytes(), namespace.as_bytes(), id.as_bytes()].concat())
-    };
-    let keys: Vec<Bytes> = ids.into_iter().map(key).collect();
-    core.places(keys.iter().map(|key| (key, write)), call.deadline()).await
+/// What stands for a vector among the calls on each, as if it were a key. Which it is not on the wire; a key that has
+/// the hash of one merely waits for it.
+fn key(namespace: &str, id: &str) -> Bytes {
+    Bytes::from([&namespace.len().to_le_bytes(), namespace.as_bytes(), id.as_bytes()].concat())
 }
 
-/// Asks, and takes a bare status for what it means of vectors.
-async fn answer<T: Transport, M: Message + Default>(
+/// Reads what is wanted of an answer.
+type Read<R> = fn(Bytes) -> Result<R, DecodeError>;
+
+/// Asks, once it is its turn on each of its vectors.
+async fn answer<T: Transport, R: Send>(
     core: &Arc<Core<T>>,
+    keys: Vec<Bytes>,
     ask: AnyCall,
     call: Call,
-) -> Result<M> {
-    on_any(core, ask, call).await.map_err(of_vectors)
+    read: Read<R>,
+) -> Result<R> {
+    let mut answer = None;
+    let mut decode = |bytes| {
+        answer = Some(read(bytes)?);
+        Ok(())
+    };
+    exchange(core, &keys, ask, call, &mut decode).await?;
+    answer.ok_or_else(|| Error::closed("the client"))
+}
+
+/// The same for every kind of answer, and takes a bare status for what it means of vectors.
+async fn exchange<T: Transport>(
+    core: &Arc<Core<T>>,
+    keys: &[Bytes],
+    ask: AnyCall,
+    call: Call,
+    decode: Decode<'_>,
+) -> Result<()> {
+    let keys = keys.iter().map(|key| (key, ask.write));
+    let _places = core.places(keys, call.deadline()).await?;
+    ask_any(core, ask, call, decode).await.map_err(of_vectors)
 }
 
 /// A server of `norikv.v1` alone says `NOT_FOUND` and nothing else where there is no such index.
