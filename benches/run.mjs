@@ -1,5 +1,6 @@
 // NoriKV side by side with its peers: `npm run bench`, `npm run bench -- embedded lmdb` for the rows that have these
-// words, `--quick` for shorter rounds. A whole run that is not quick writes docs/benchmarks.md; any other prints.
+// words, `--quick` for shorter rounds, `--large` for a million vectors, too. A whole run that is not quick writes
+// docs/benchmarks.md, one with all rows of a group that has a section of its own there writes that; any other prints.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -13,7 +14,10 @@ import { groups } from './rows.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { quick: { type: 'boolean', default: false } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    large: { type: 'boolean', default: false },
+  },
 });
 const started = Date.now();
 const [load] = os.loadavg(); // before we add to it
@@ -57,17 +61,21 @@ if (plan.some(({ group }) => group.pages)) await buildWeb();
 const settings = {
   rounds: values.quick ? 3 : 5,
   scale: values.quick ? 0.4 : 1,
+  large: values.large,
   rustClient: () => rustProgram,
 };
 const rows = [];
+const sections = [];
 for (const [at, { group, rows: wanted }] of plan.entries()) {
   const progress = startProgress(`[${at + 1}/${plan.length}] ${group.title}`);
-  const measured = await runGroup(group, wanted, { ...settings, say: progress.line });
+  const { measured, tables } = await runGroup(group, wanted, { ...settings, say: progress.line });
   progress.end(`${measured.filter((row) => row.met).length} of ${measured.length} met`);
   rows.push(...measured);
+  const whole = wanted.length === group.rows.length;
+  if (group.section !== undefined) sections.push({ name: group.section, whole, measured, tables });
 }
 
-const { terminalTable, publish } = await import('./lib/report.mjs');
+const { plainTable, publish, publishSection, terminalTable } = await import('./lib/report.mjs');
 const report = {
   date: `${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC`,
   commit: commit(),
@@ -79,9 +87,15 @@ const report = {
   rows,
 };
 console.log(`\n${terminalTable(rows)}\n`);
+for (const { tables } of sections)
+  for (const table of tables) console.log(`${plainTable(table)}\n`);
 const out = path.join(benches, 'out');
 mkdirSync(out, { recursive: true });
 writeFileSync(path.join(out, 'latest.json'), `${JSON.stringify(report, null, 1)}\n`);
+for (const { name, measured, tables } of sections.filter(({ whole }) => whole && !values.quick)) {
+  publishSection(name, { ...report, rows: measured }, tables);
+  console.log(`written: ${name} in docs/benchmarks.md`);
+}
 if (positionals.length === 0 && !values.quick) {
   const { draw } = await import('./lib/chart.mjs');
   await publish(report, draw);

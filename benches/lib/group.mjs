@@ -9,17 +9,18 @@ const workerFile = fileURLToPath(new URL('worker.mjs', import.meta.url));
 const data = path.join(benches, 'data');
 
 /**
- * Measures what the rows need. Answers each row with `ours` and `theirs` (`{ title, value, rounds }`, or
- * `{ title, missing }` with the reason), and its `ratio` and `range` where both were measured.
+ * Measures what the rows need. Answers `{ measured, tables }`: each row with `ours` and `theirs`
+ * (`{ title, value, rounds }`, or `{ title, missing }` with the reason), and its `ratio` and `range` where both were
+ * measured; and the tables that a group has beside its rows.
  */
-export async function runGroup(group, rows, { rounds, scale, rustClient, say }) {
+export async function runGroup(group, rows, { rounds, scale, large, rustClient, say }) {
   mkdirSync(data, { recursive: true });
   const place = mkdtempSync(path.join(data, 'run-'));
   const stops = [];
   try {
     if (group.facts !== undefined) {
-      const facts = await group.facts({ place, scale, say });
-      return rows.map((row) => settleFact(row, facts));
+      const facts = await group.facts({ place, scale, large, say });
+      return { measured: rows.map((row) => settleFact(row, facts)), tables: facts.tables ?? [] };
     }
     const wanted = new Set(rows.flatMap((row) => [row.ours, row.theirs]));
     const crew = {};
@@ -55,7 +56,7 @@ export async function runGroup(group, rows, { rounds, scale, rustClient, say }) 
       await measureInTurns({ group, what, names, crew, results, rounds, scale, warmUp, say });
       warmUp = 0.6;
     }
-    return rows.map((row) => settle(row, group, crew, results));
+    return { measured: rows.map((row) => settle(row, group, crew, results)), tables: [] };
   } finally {
     for (const stop of stops) await stop();
     rmSync(place, { recursive: true, force: true });
@@ -120,7 +121,9 @@ function settleFact(row, facts) {
   const ours = { title: 'NoriKV', value, rounds: [] };
   if (value === undefined) ours.missing = facts.missing;
   const limit = row.limit ?? facts[row.theirs];
-  return settleRow(row, ours, { title: row.theirs, value: limit, rounds: [] });
+  const theirs = { title: row.title ?? row.theirs, value: limit, rounds: [] };
+  if (limit === undefined) theirs.missing = facts.missingPeers?.[row.title] ?? 'not measured';
+  return settleRow(row, ours, theirs);
 }
 
 function settleRow({ work, metric, better, budget }, ours, theirs) {

@@ -19,6 +19,9 @@ const shown = {
   p50Us: (value) => (value >= 1000 ? `${rounded(value / 1000)} ms` : `${rounded(value)} µs`),
   p99Us: (value) => (value >= 1000 ? `${rounded(value / 1000)} ms` : `${rounded(value)} µs`),
   megabytes: (value) => `${rounded(value)} MB`,
+  bytes: (value) => `${rounded(value)} B`,
+  ms: (value) => (value >= 1000 ? `${rounded(value / 1000)} s` : `${rounded(value)} ms`),
+  gigabytesPerSecond: (value) => `${rounded(value)} GB/s`,
   kib: (value) => `${rounded(value)} KiB`,
   percent: (value) => `${rounded(value)} %`,
   growth: (value) => times(value),
@@ -49,11 +52,15 @@ function cells(row) {
   ];
 }
 
-export function terminalTable(rows) {
-  const lines = [columns, ...rows.map(cells)];
-  const widths = columns.map((_, at) => Math.max(...lines.map((line) => line[at].length)));
-  const pad = (cell, at) =>
-    at < 2 || at === 7 ? cell.padEnd(widths[at]) : cell.padStart(widths[at]);
+export const terminalTable = (rows) => aligned([columns, ...rows.map(cells)], new Set([0, 1, 7]));
+
+/** A table of a group for the terminal. */
+export const plainTable = ({ title, head, lines }) =>
+  `${title}\n${aligned([head, ...lines], new Set([0]))}`;
+
+function aligned(lines, left) {
+  const widths = lines[0].map((_, at) => Math.max(...lines.map((line) => line[at].length)));
+  const pad = (cell, at) => (left.has(at) ? cell.padEnd(widths[at]) : cell.padStart(widths[at]));
   return lines.map((line) => line.map(pad).join('  ').trimEnd()).join('\n');
 }
 
@@ -63,15 +70,33 @@ function markdownTable(head, right, lines) {
   return [line(head), rule, ...lines.map(line)].join('\n');
 }
 
-function latestMarkdown(report) {
+function summaryLine(report) {
   const met = report.rows.filter((row) => row.met).length;
-  return [
+  return (
     `${report.date}, commit \`${report.commit}\`, ${report.cpus} CPUs (${report.cpu}), Node ${report.node}: ` +
-      `${met} of ${report.rows.length} budgets met. Load before it began: ${report.load.toFixed(1)}.`,
+    `${met} of ${report.rows.length} budgets met. Load before it began: ${report.load.toFixed(1)}.`
+  );
+}
+
+const budgetsMarkdown = (rows) => markdownTable(columns, new Set([2, 3, 4, 5, 6]), rows.map(cells));
+
+/** Writes a section of docs/benchmarks.md that a group has for itself: its rows and its tables. */
+export function publishSection(name, report, tables) {
+  const shown = tables.flatMap(({ title, head, lines }) => {
+    const right = new Set(head.map((_, at) => at).slice(1));
+    return ['', `### ${title}`, '', markdownTable(head, right, lines)];
+  });
+  const content = [summaryLine(report), '', budgetsMarkdown(report.rows), ...shown].join('\n');
+  writeFileSync(page, fill(readFileSync(page, 'utf8'), name, content));
+}
+
+function latestMarkdown(report) {
+  return [
+    summaryLine(report),
     '',
     '![Each ratio as a part of its budget](benchmarks/latest.svg)',
     '',
-    markdownTable(columns, new Set([2, 3, 4, 5, 6]), report.rows.map(cells)),
+    budgetsMarkdown(report.rows),
   ].join('\n');
 }
 
