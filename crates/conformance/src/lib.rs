@@ -10,6 +10,7 @@
 //! [`Proxy`] stands between a client and a server and cuts, delays or swallows what passes.
 
 mod ask;
+mod ask_vectors;
 mod check;
 mod proxy;
 mod reference;

@@ -247,6 +247,50 @@ macro_rules! conformance {
         ]);
     };
 
+    (@group vectors, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, vector [
+            an_index_is_created_once_and_another_of_its_name_is_refused,
+            of_indexes_created_at_the_same_time_one_is,
+            indexes_are_listed_by_name_with_their_sizes,
+            a_dropped_index_is_gone_with_its_vectors,
+            an_index_that_is_not_there_is_not_found,
+            a_vector_is_inserted_read_replaced_and_deleted,
+            an_insert_of_many_vectors_is_one_revision,
+            bad_input_on_vectors_is_refused_and_changes_nothing,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, vector [
+            the_shortest_and_the_longest_of_everything_is_taken,
+            every_vector_call_of_a_closed_store_says_so,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, vector_search [
+            distances_are_those_of_the_formulas,
+            matches_come_nearest_first_and_ties_by_their_ids,
+            a_search_answers_k_matches_or_as_many_as_there_are,
+            max_distance_is_inclusive,
+            id_prefix_looks_only_at_ids_that_begin_so,
+            several_queries_are_answered_in_their_order,
+            a_search_sees_what_was_acknowledged_before_it,
+            inserts_and_searches_at_the_same_time_are_all_answered,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, vector_writes [
+            calls_on_one_vector_take_effect_in_the_order_of_their_first_poll,
+            a_repeated_insert_answers_the_recorded_version,
+            other_repeated_vector_writes_answer_what_the_first_answered,
+            an_idempotency_key_with_another_vector_write_is_refused,
+            repeated_vector_writes_at_the_same_time_are_one_write,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, vector_writes [
+            parts_of_a_store_have_vector_indexes_of_their_own,
+            a_part_whose_prefix_is_not_text_has_no_vector_indexes,
+        ]);
+    };
+
+    (@group vectors_disk, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_world, vector_writes [
+            a_store_that_is_opened_again_has_its_vectors_and_finds_them,
+        ]);
+    };
+
     (@group lacking, $world:expr) => {
         $crate::conformance!(@tests $world, run_on_store, lacking [
             what_needs_the_extension_is_refused_and_changes_nothing,

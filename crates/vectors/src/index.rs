@@ -45,16 +45,18 @@ pub(crate) struct Found {
     pub(crate) distance: f32,
 }
 
-/// A row on its way into an answer: ordered by how far it is, and by its id where that is the same.
+/// A row on its way into an answer: ordered by how far it is, and by its id where that is the same. By its distance and not
+/// by its rank: several ranks may be one distance.
 struct Candidate<'a> {
-    rank: f32,
+    distance: f32,
     row: u32,
     rows: &'a Rows,
 }
 
 impl Ord for Candidate<'_> {
     fn cmp(&self, other: &Self) -> Order {
-        self.rank.total_cmp(&other.rank).then_with(|| self.rows.id(self.row).cmp(other.rows.id(other.row)))
+        let by_id = || self.rows.id(self.row).cmp(other.rows.id(other.row));
+        self.distance.total_cmp(&other.distance).then_with(by_id)
     }
 }
 
@@ -85,7 +87,7 @@ impl<'a> Nearest<'a> {
     }
 
     fn show(&mut self, rank: f32, row: u32) {
-        let candidate = Candidate { rank, row, rows: self.rows };
+        let candidate = Candidate { distance: self.rows.coder.distance_of(rank), row, rows: self.rows };
         if self.heap.len() < self.most {
             self.heap.push(candidate);
         } else if let Some(mut worst) = self.heap.peek_mut()
@@ -212,7 +214,7 @@ impl Index {
         let found = nearest.heap.into_sorted_vec().into_iter().map(|candidate| Found {
             id: rows.id(candidate.row).to_owned(),
             revision: rows.revision(candidate.row),
-            distance: coder.distance_of(candidate.rank),
+            distance: candidate.distance,
         });
         let near = |found: &Found| {
             wanted.ranked_again || wanted.max_distance.is_none_or(|most| found.distance <= most)

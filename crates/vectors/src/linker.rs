@@ -9,20 +9,22 @@ use std::{
 
 use crate::{index::Index, view::View};
 
-/// How often graphs are saved at most.
-const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// How many changes a graph has at least before it is saved, and which part of its vectors.
 const SAVE_FROM: (u64, u64) = (1_000, 10);
 
 /// The one who links vectors into graphs and saves graphs, on a thread of its own.
-#[derive(Default)]
 pub(crate) struct Linker {
+    save_every: Duration,
     pub(crate) stopped: AtomicBool,
     woken: Mutex<bool>,
     wake: Condvar,
 }
 
 impl Linker {
+    pub(crate) fn new(save_every: Duration) -> Self {
+        Self { save_every, stopped: AtomicBool::new(false), woken: Mutex::new(false), wake: Condvar::new() }
+    }
+
     /// There may be something to do.
     pub(crate) fn wake(&self) {
         *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -37,7 +39,7 @@ impl Linker {
 
     fn wait(&self) {
         let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wake.wait_timeout_while(woken, SAVE_EVERY, |woken| !*woken);
+        let waited = self.wake.wait_timeout_while(woken, self.save_every, |woken| !*woken);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
@@ -48,7 +50,7 @@ impl Linker {
             let indexes = view.all();
             // Every index has its turn, so that a large one holds up no small one.
             let worked = indexes.iter().filter(|index| self.link(index)).count();
-            if saved.elapsed() >= SAVE_EVERY {
+            if saved.elapsed() >= self.save_every {
                 save(view, &indexes, |index| {
                     index.unsaved() > SAVE_FROM.0.max(index.rows().live() as u64 / SAVE_FROM.1)
                 });

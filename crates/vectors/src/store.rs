@@ -44,11 +44,18 @@ pub struct Settings {
     pub idempotency_window: Duration,
     /// How many threads search and link at a time; one for each processor, up to 8, if it is not said.
     pub threads: Option<usize>,
+    /// How often graphs are saved at most, while the store is open.
+    pub save_every: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { directory: None, idempotency_window: Duration::from_secs(24 * 60 * 60), threads: None }
+        Self {
+            directory: None,
+            idempotency_window: Duration::from_secs(24 * 60 * 60),
+            threads: None,
+            save_every: Duration::from_secs(30),
+        }
     }
 }
 
@@ -105,7 +112,7 @@ impl VectorStore {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = settings.threads.unwrap_or(processors.min(MOST_THREADS)).max(1);
         // Searches and links use a graph at the same time, each on as many threads.
-        let view = View::new(StoreRef::clone(&store), settings.directory, 2 * threads);
+        let view = View::new(StoreRef::clone(&store), settings.directory, settings.save_every, 2 * threads);
         let mut first = Scan::new(keys::definitions());
         (first.limit, first.keys_only) = (1, true);
         if !store.scan(first, Call::default()).await?.entries.is_empty() {
@@ -131,15 +138,12 @@ impl VectorStore {
         Ok(self.view.find(namespace))
     }
 
-    /// The index that a write is about. One that is known is not waited for: the write's own condition finds out if it is
-    /// another one by now.
-    async fn target(&self, namespace: &str) -> Result<Option<Target>> {
+    /// The index that a call on one vector is about, as far as is known now. Such a call does not wait for the view: it
+    /// takes its place among the calls on its vector when it is made. A write compares whether it is this index; and of an
+    /// index that was created or dropped the view knows before whoever did it.
+    fn target(&self, namespace: &str) -> Result<Option<Target>> {
         self.check_open()?;
-        let index = match self.view.find(namespace) {
-            Some(index) => Some(index),
-            None => self.index(namespace).await?,
-        };
-        Ok(index.map(|index| Target {
+        Ok(self.view.find(namespace).map(|index| Target {
             index: index.definition.clone(),
             incarnation: index.incarnation,
             created: index.created,
@@ -349,23 +353,29 @@ impl Store for VectorStore {
 
     async fn vector_insert(&self, request: VectorInsert, _call: Call) -> Result<Version> {
         request.check()?;
-        let target = self.target(&request.namespace).await?;
+        let target = self.target(&request.namespace)?;
         self.insert(&request, target).await
     }
 
     async fn vector_delete(&self, request: VectorDelete, _call: Call) -> Result<bool> {
         request.check()?;
-        let target = self.target(&request.namespace).await?;
+        let target = self.target(&request.namespace)?;
         self.delete_vector(&request, target).await
     }
 
     async fn vector_get(&self, request: VectorGet, call: Call) -> Result<Option<Vec<f32>>> {
         request.check()?;
-        let target = self.target(&request.namespace).await?;
+        let mut target = self.target(&request.namespace)?;
+        if target.is_none() {
+            self.view.ready().await?;
+            target = self.target(&request.namespace)?;
+        }
         let target = target.ok_or_else(|| Error::vector_index_not_found(&request.namespace))?;
         let key = keys::vector(target.incarnation, &request.id);
         let entry = self.store.get(Get { key, consistency: request.consistency }, call).await?;
-        Ok(entry.map(|entry| keys::decode_vector(&entry.value)))
+        let vector = entry.map(|entry| keys::decode_vector(&entry.value));
+        // Entries are the user's, too: what is no vector of the index is none.
+        Ok(vector.filter(|vector| target.index.check_vector(vector).is_ok()))
     }
 
     async fn vector_search(&self, mut request: VectorSearch, call: Call) -> Result<Vec<VectorSearchResult>> {

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
@@ -81,7 +82,12 @@ impl Drop for Ends {
 
 impl View {
     /// A view of a store, not begun. `threads` is how many may use a graph at a time.
-    pub(crate) fn new(store: StoreRef, directory: Option<PathBuf>, threads: usize) -> Arc<Self> {
+    pub(crate) fn new(
+        store: StoreRef,
+        directory: Option<PathBuf>,
+        save_every: Duration,
+        threads: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
             directory,
@@ -90,7 +96,7 @@ impl View {
             indexes: RwLock::default(),
             progress: watch::Sender::new(Progress::Loading),
             written: AtomicU64::new(0),
-            linker: Linker::default(),
+            linker: Linker::new(save_every),
             stop: watch::Sender::new(false),
             running: Mutex::default(),
             threads_left: watch::Sender::new(0),
@@ -118,12 +124,16 @@ impl View {
         let (follower, linker) = (Arc::clone(self), Arc::clone(self));
         let follow = move || {
             let mut stop = follower.stop.subscribe();
-            let ended = runtime.block_on(async {
-                tokio::select! {
-                    error = follower.follow() => error,
-                    _ = stop.wait_for(|stopped| *stopped) => Error::closed("the store"),
-                }
-            });
+            let followed = catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(async {
+                    tokio::select! {
+                        error = follower.follow() => error,
+                        _ = stop.wait_for(|stopped| *stopped) => Error::closed("the store"),
+                    }
+                })
+            }));
+            // Nobody waits for one that panicked.
+            let ended = followed.unwrap_or_else(|_| Error::internal("the vector indexes broke down"));
             follower.progress.send_replace(Progress::Ended(ended));
         };
         let link = move || linker.linker.run(&linker);
@@ -254,8 +264,12 @@ impl View {
         }
         let mut indexes = Indexes::default();
         let mut saved: HashMap<u64, Saved> = HashMap::new();
+        let mut unknown_definitions = false;
         for entry in &definitions {
-            let Some(index) = self.index_of(entry) else { continue };
+            let Some(index) = self.index_of(entry) else {
+                unknown_definitions = true;
+                continue;
+            };
             if let Some(found) = self.files().and_then(|files| files.load(&index, self.threads)) {
                 index.rows_mut().restore(&found.linked)?;
                 saved.insert(index.incarnation, found);
@@ -285,6 +299,10 @@ impl View {
         self.scan(scan, &mut take).await?;
         if let Some(error) = failed {
             return Err(error);
+        }
+        if unknown_definitions {
+            // What seems to be nobody's may be of an index that a later version created.
+            orphans.clear();
         }
         for (incarnation, saved) in saved {
             let Some(index) = indexes.by_incarnation.get(&incarnation) else { continue };
@@ -328,6 +346,8 @@ impl View {
         loop {
             let mut watch = Watch::new(keys::viewed());
             watch.from = Some(Version::new(version.term, seen + 1));
+            // So that the view gets on also while nobody writes vectors, and whoever waits for a revision without any is let go.
+            watch.progress = true;
             let error = match self.store.watch(watch, Call::default()).await {
                 Ok(mut watching) => loop {
                     let batch = tokio::select! {
@@ -398,6 +418,8 @@ impl View {
     /// An index was created, or dropped. Answers the incarnation of one that is no more.
     fn redefine(&self, namespace: &str, event: &Event) -> Option<u64> {
         let index = (event.kind == EventKind::Put).then(|| self.index_of(&event.entry)).flatten();
+        // One that this version does not know keeps its vectors.
+        let unknown = event.kind == EventKind::Put && index.is_none();
         let mut indexes = self.indexes.write().unwrap_or_else(PoisonError::into_inner);
         let old = indexes.by_name.get(namespace).map(|old| old.incarnation);
         if old.is_some() && old == index.as_ref().map(|index| index.incarnation) {
@@ -410,7 +432,7 @@ impl View {
         if let Some(index) = index {
             indexes.add(index);
         }
-        old
+        old.filter(|_| !unknown)
     }
 
     /// Deletes the vectors of an index that is no more, a part at a time.

@@ -35,6 +35,11 @@ fn compare(key: bytes::Bytes, target: CompareTarget) -> Compare {
     Compare { key, op: CompareOp::Equal, target }
 }
 
+/// Conditions that never hold: nothing is written, and what was asked for is read.
+fn never(key: &bytes::Bytes) -> Vec<Compare> {
+    [true, false].map(|exists| compare(key.clone(), CompareTarget::Exists(exists))).into()
+}
+
 fn contended(namespace: &str) -> Error {
     Error::new(
         ErrorKind::Unavailable,
@@ -79,7 +84,13 @@ impl VectorStore {
             && let Some(entry) = entries.pop().flatten()
         {
             return match keys::decode_record(&entry.value) {
-                Some((made, answer)) if made == fingerprint => Ok(Outcome::Repeated(entry.version, answer)),
+                Some((made, answer)) if made == fingerprint => {
+                    // Whoever made it may have given up waiting, and not have told the view.
+                    if answer {
+                        self.view.wrote(entry.version);
+                    }
+                    Ok(Outcome::Repeated(entry.version, answer))
+                }
                 _ => Err(Error::invalid_argument(format!(
                     "the idempotency key {key:?} was used for another write; a key belongs to one write"
                 ))),
@@ -88,15 +99,17 @@ impl VectorStore {
         Ok(Outcome::Refused(entries))
     }
 
-    /// Notes that a write changed nothing, if it is to be repeatable and what it saw is still so. Answers whether it is done.
-    async fn note_nothing(&self, once: Once<'_>, seen: Compare) -> Result<bool> {
-        match once {
-            None => Ok(true),
-            Some(_) => {
-                let outcome = self.write_once(once, vec![seen], Vec::new(), false, &[]).await?;
-                Ok(!matches!(outcome, Outcome::Refused(_)))
-            }
+    /// Notes that a write changed nothing, if it is to be repeatable and what it saw is still so. Answers what the write
+    /// answers, or nothing if it is not so any more.
+    async fn note_nothing(&self, once: Once<'_>, seen: Compare) -> Result<Option<bool>> {
+        if once.is_none() {
+            return Ok(Some(false));
         }
+        Ok(match self.write_once(once, vec![seen], Vec::new(), false, &[]).await? {
+            Outcome::Made(_) => Some(false),
+            Outcome::Repeated(_, answer) => Some(answer),
+            Outcome::Refused(_) => None,
+        })
     }
 
     /// Creates an index. Answers whether it did.
@@ -125,8 +138,8 @@ impl VectorStore {
             match there {
                 Some(there) if there.index == *index => {
                     let seen = compare(key.clone(), CompareTarget::Version(entry.version));
-                    if self.note_nothing(once, seen).await? {
-                        return Ok(false);
+                    if let Some(answer) = self.note_nothing(once, seen).await? {
+                        return Ok(answer);
                     }
                 }
                 there => return Err(exists(index, there.map(|there| there.index).as_ref())),
@@ -150,8 +163,8 @@ impl VectorStore {
                 Outcome::Repeated(_, answer) => return Ok(answer),
                 Outcome::Refused(_) => {
                     let seen = compare(key.clone(), CompareTarget::Exists(false));
-                    if self.note_nothing(once, seen).await? {
-                        return Ok(false);
+                    if let Some(answer) = self.note_nothing(once, seen).await? {
+                        return Ok(answer);
                     }
                 }
             }
@@ -165,11 +178,11 @@ impl VectorStore {
         let key = keys::definition(&request.namespace);
         let mut target = target;
         for _ in 0..ATTEMPTS {
+            let wrong = target.as_ref().and_then(|target| {
+                request.vectors.iter().find_map(|item| target.index.check_vector(&item.vector).err())
+            });
             let (compares, then) = match &target {
-                Some(target) => {
-                    for item in &request.vectors {
-                        target.index.check_vector(&item.vector)?;
-                    }
+                Some(target) if wrong.is_none() => {
                     let put = |item: &norikv_core::VectorItem| {
                         TxnOp::Put(Put::new(
                             keys::vector(target.incarnation, &item.id),
@@ -179,8 +192,8 @@ impl VectorStore {
                     let same = compare(key.clone(), CompareTarget::CreateVersion(target.created));
                     (vec![same], request.vectors.iter().map(put).collect())
                 }
-                // There is no index, but there may have been one when the write was made first.
-                None => (vec![compare(key.clone(), CompareTarget::Value(bytes::Bytes::new()))], Vec::new()),
+                // There is no index that takes it, but there may have been one when the write was made first.
+                _ => (never(&key), Vec::new()),
             };
             let entries =
                 match self.write_once(once, compares, then, true, std::slice::from_ref(&key)).await? {
@@ -191,7 +204,13 @@ impl VectorStore {
                     Outcome::Repeated(version, _) => return Ok(version),
                     Outcome::Refused(entries) => entries,
                 };
-            target = Some(self.target_of(&request.namespace, entries)?);
+            let found = self.target_of(&request.namespace, entries)?;
+            match wrong {
+                Some(error) if target.as_ref().is_some_and(|target| target.created == found.created) => {
+                    return Err(error);
+                }
+                _ => target = Some(found),
+            }
         }
         Err(contended(&request.namespace))
     }
@@ -223,8 +242,8 @@ impl VectorStore {
             let found = self.target_of(&request.namespace, entries)?;
             if found.created == created {
                 let seen = compare(vector, CompareTarget::Exists(false));
-                if self.note_nothing(once, seen).await? {
-                    return Ok(false);
+                if let Some(answer) = self.note_nothing(once, seen).await? {
+                    return Ok(answer);
                 }
             }
             target = Some(found);

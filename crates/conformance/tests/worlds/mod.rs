@@ -3,8 +3,9 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use norikv_conformance::{Fixture, Setup, World, put};
 use norikv_core::{Durability, MAX_KEY_BYTES, Namespaced, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
 use norikv_server::{Server, ServerSettings};
+use norikv_vectors::{Settings as VectorSettings, VectorStore};
 use tempfile::TempDir;
 
 /// The store in memory, in this process.
@@ -44,10 +46,17 @@ fn settings(setup: &Setup) -> Settings {
     }
 }
 
+/// What users get: vectors over the store.
+async fn with_vectors(store: EmbeddedStore, directory: Option<&Path>, window: Duration) -> Result<StoreRef> {
+    Ok(Arc::new(VectorStore::open(Arc::new(store), VectorSettings::beside(directory, window)).await?))
+}
+
 #[async_trait]
 impl World for Memory {
     async fn open(&self, setup: Setup) -> Result<Fixture> {
-        let store = Arc::new(EmbeddedStore::memory(settings(&setup))?);
+        let settings = settings(&setup);
+        let window = settings.idempotency_window;
+        let store = with_vectors(EmbeddedStore::memory(settings)?, None, window).await?;
         Ok(Fixture::new(store, Durability::Memory, ()))
     }
 
@@ -63,24 +72,25 @@ struct Directory {
 }
 
 impl File {
-    fn open_at(&self, directory: Directory) -> Result<Fixture> {
+    async fn open_at(&self, directory: Directory) -> Result<Fixture> {
         let settings = Settings { durability: self.durability, ..settings(&directory.setup) };
         let cache_bytes = if self.cached { settings.cache_bytes } else { 0 };
         let path: PathBuf = directory.directory.path().join("data");
+        let window = settings.idempotency_window;
         let store = EmbeddedStore::open(&path, Settings { cache_bytes, ..settings })?;
-        Ok(Fixture::new(Arc::new(store), self.durability, directory))
+        Ok(Fixture::new(with_vectors(store, Some(&path), window).await?, self.durability, directory))
     }
 }
 
 #[async_trait]
 impl World for File {
     async fn open(&self, setup: Setup) -> Result<Fixture> {
-        self.open_at(Directory { directory: tempfile::tempdir().unwrap(), setup })
+        self.open_at(Directory { directory: tempfile::tempdir().unwrap(), setup }).await
     }
 
     async fn reopen(&self, fixture: Fixture) -> Result<Fixture> {
         fixture.owner.close().await?;
-        self.open_at(*fixture.keep.downcast().unwrap())
+        self.open_at(*fixture.keep.downcast().unwrap()).await
     }
 }
 
@@ -135,7 +145,7 @@ impl<W: World> World for Served<W> {
     async fn reopen(&self, fixture: Fixture) -> Result<Fixture> {
         fixture.owner.close().await?;
         let behind: Behind = *fixture.keep.downcast().unwrap();
-        behind.server.shutdown(std::time::Duration::from_secs(5)).await?;
+        behind.server.shutdown(Duration::from_secs(5)).await?;
         self.before(self.world.reopen(behind.inner).await?).await
     }
 }
@@ -143,34 +153,53 @@ impl<W: World> World for Served<W> {
 /// A part of a store, between keys that are not its own.
 pub(crate) struct Namespace<W>(pub(crate) W);
 
-const PREFIX: &[u8] = b"t\xff";
-/// Just before, at, and just after the namespace.
-const NEIGHBOURS: [&[u8]; 4] = [b"t", PREFIX, b"u", b"\xff\xff\xff"];
+/// A part of a store whose prefix is text, so that it has vector indexes.
+pub(crate) struct TextNamespace<W>(pub(crate) W);
 
-fn part(whole: Fixture) -> Result<Fixture> {
+const PREFIX: &[u8] = b"t\xff";
+const TEXT_PREFIX: &[u8] = b"t/";
+/// Just before, at, and just after the namespaces.
+const NEIGHBOURS: [&[u8]; 5] = [b"t", PREFIX, TEXT_PREFIX, b"u", b"\xff\xff\xff"];
+
+fn part(whole: Fixture, prefix: &'static [u8]) -> Result<Fixture> {
     Ok(Fixture {
-        store: Arc::new(Namespaced::new(StoreRef::clone(&whole.store), PREFIX)?),
+        store: Arc::new(Namespaced::new(StoreRef::clone(&whole.store), prefix)?),
         owner: StoreRef::clone(&whole.owner),
         revision: whole.revision,
         durability: whole.durability,
-        max_key_bytes: MAX_KEY_BYTES - PREFIX.len(),
+        max_key_bytes: MAX_KEY_BYTES - prefix.len(),
         keep: Box::new(whole),
     })
+}
+
+async fn new_part(whole: Fixture, prefix: &'static [u8]) -> Result<Fixture> {
+    for key in NEIGHBOURS {
+        put(&*whole.store, key, "not in the namespace").await?;
+    }
+    let revision = whole.revision + NEIGHBOURS.len() as u64;
+    Ok(Fixture { revision, ..part(whole, prefix)? })
 }
 
 #[async_trait]
 impl<W: World> World for Namespace<W> {
     async fn open(&self, setup: Setup) -> Result<Fixture> {
-        let whole = self.0.open(setup).await?;
-        for key in NEIGHBOURS {
-            put(&*whole.store, key, "not in the namespace").await?;
-        }
-        let revision = whole.revision + NEIGHBOURS.len() as u64;
-        Ok(Fixture { revision, ..part(whole)? })
+        new_part(self.0.open(setup).await?, PREFIX).await
     }
 
     async fn reopen(&self, fixture: Fixture) -> Result<Fixture> {
         let whole: Fixture = *fixture.keep.downcast().unwrap();
-        part(self.0.reopen(whole).await?)
+        part(self.0.reopen(whole).await?, PREFIX)
+    }
+}
+
+#[async_trait]
+impl<W: World> World for TextNamespace<W> {
+    async fn open(&self, setup: Setup) -> Result<Fixture> {
+        new_part(self.0.open(setup).await?, TEXT_PREFIX).await
+    }
+
+    async fn reopen(&self, fixture: Fixture) -> Result<Fixture> {
+        let whole: Fixture = *fixture.keep.downcast().unwrap();
+        part(self.0.reopen(whole).await?, TEXT_PREFIX)
     }
 }
