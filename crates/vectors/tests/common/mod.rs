@@ -4,10 +4,11 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use norikv_core::{
-    Call, DistanceFunction, Quantization, Store, VectorCreateIndex, VectorDelete, VectorIndex,
-    VectorIndexType, VectorInsert, VectorItem, VectorMatch, VectorSearch, Version,
+    Call, DistanceFunction, Quantization, Store, StoreRef, VectorCreateIndex, VectorDelete, VectorDropIndex,
+    VectorGet, VectorIndex, VectorIndexType, VectorInsert, VectorItem, VectorMatch, VectorSearch,
+    VectorStatus, Version,
 };
-use norikv_embedded::EmbeddedStore;
+use norikv_embedded::{EmbeddedStore, Settings as EmbeddedSettings};
 use norikv_vectors::{Settings, VectorStore};
 
 pub async fn open_memory() -> Arc<VectorStore> {
@@ -19,6 +20,73 @@ pub async fn open_file(directory: &Path) -> Arc<VectorStore> {
     let within = Arc::new(EmbeddedStore::open(directory, Default::default()).unwrap());
     let settings = Settings::beside(Some(directory), Duration::from_secs(3_600));
     Arc::new(VectorStore::open(within, settings).await.unwrap())
+}
+
+/// Whether there is time for all of it.
+pub fn long() -> bool {
+    std::env::var_os("NORIKV_LONG").is_some()
+}
+
+/// Acknowledges from memory, for tests that are not about what is on disk.
+pub fn relaxed() -> EmbeddedSettings {
+    EmbeddedSettings { durability: norikv_core::Durability::Relaxed, ..EmbeddedSettings::default() }
+}
+
+/// A store in a directory, and the store within.
+pub async fn open_at(
+    directory: &Path,
+    settings: EmbeddedSettings,
+    save_every: Duration,
+) -> (Arc<VectorStore>, StoreRef) {
+    let within: StoreRef = Arc::new(EmbeddedStore::open(directory, settings).unwrap());
+    let beside = Settings::beside(Some(directory), Duration::from_secs(3_600));
+    let settings = Settings { save_every, ..beside };
+    (Arc::new(VectorStore::open(StoreRef::clone(&within), settings).await.unwrap()), within)
+}
+
+pub fn call() -> Call {
+    Call::with_timeout(Duration::from_secs(60))
+}
+
+/// Fails where a call is not answered: nothing waits without an end.
+pub async fn in_time<T>(what: &str, made: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(30), made).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("{what}: not answered within 30 s"),
+    }
+}
+
+pub async fn get(store: &dyn Store, namespace: &str, id: &str) -> Option<Vec<f32>> {
+    let get = VectorGet { namespace: namespace.into(), id: id.into(), ..VectorGet::default() };
+    in_time("get", store.vector_get(get, call())).await.unwrap()
+}
+
+pub async fn drop_index(store: &dyn Store, namespace: &str) -> bool {
+    let request = VectorDropIndex { namespace: namespace.into(), idempotency_key: None };
+    in_time("drop", store.vector_drop_index(request, call())).await.unwrap()
+}
+
+/// The ids and distances that a search with an exact prefix of one id finds: it looks at each vector.
+pub async fn search_for(store: &dyn Store, request: VectorSearch) -> Vec<VectorMatch> {
+    in_time("search", store.vector_search(request, call())).await.unwrap().remove(0).matches
+}
+
+pub fn near(namespace: &str, query: &[f32], k: u32) -> VectorSearch {
+    VectorSearch { namespace: namespace.into(), queries: vec![query.into()], k, ..VectorSearch::default() }
+}
+
+pub async fn vector_status(store: &dyn Store) -> VectorStatus {
+    in_time("status", store.status(call())).await.unwrap().vectors.unwrap()
+}
+
+/// How many threads of this process have names that begin so.
+#[cfg(target_os = "linux")]
+pub fn threads(prefix: &str) -> usize {
+    let names = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
+        // A thread may end meanwhile.
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    });
+    names.filter(|name| name.starts_with(prefix)).count()
 }
 
 pub fn index(
