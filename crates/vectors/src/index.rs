@@ -123,6 +123,9 @@ pub(crate) struct Index {
     searches: AtomicUsize,
     /// Whether there can be no graph, after one failed.
     given_up: AtomicBool,
+    /// How many vectors there are, for those who must not wait for `rows`.
+    live: AtomicUsize,
+    /// How many threads search, and how many link.
     threads: usize,
 }
 
@@ -140,6 +143,7 @@ impl Index {
             unsaved: AtomicU64::new(0),
             searches: AtomicUsize::new(0),
             given_up: AtomicBool::new(!graphs),
+            live: AtomicUsize::new(0),
             threads,
         }
     }
@@ -160,9 +164,15 @@ impl Index {
         self.graph.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many changes are being made.
-    pub(crate) fn changed(&self, changes: usize) {
+    /// So many changes were made, to these rows.
+    pub(crate) fn changed(&self, changes: usize, rows: &Rows) {
         self.unsaved.fetch_add(changes as u64, Ordering::Relaxed);
+        self.live.store(rows.live(), Ordering::Relaxed);
+    }
+
+    /// How many vectors there are, near enough.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
     }
 
     /// The vectors nearest to a query, nearest first, those that are equally far by their ids. More than `k` where they are
@@ -184,11 +194,10 @@ impl Index {
         coder.encode(query, bytemuck::cast_slice_mut(&mut row));
         let query: &[u8] = bytemuck::cast_slice(&row);
         // What a code cannot tell apart is told apart by who ranks again.
-        let spare = if coder.is_lossy() { wanted.k + 32 } else { 0 };
-        let most =
-            wanted.k.saturating_add(if wanted.ranked_again { spare.max(8) } else { 0 }).min(rows.live());
+        let spare = if coder.is_lossy() { wanted.k / 2 + 8 } else { 8 };
+        let most = wanted.k.saturating_add(if wanted.ranked_again { spare } else { 0 }).min(rows.live());
         let mut nearest = Nearest::new(&rows, most);
-        let ef = wanted.ef.unwrap_or(DEFAULT_EF).max(most);
+        let ef = wanted.ef.unwrap_or(DEFAULT_EF).max(wanted.k);
         let matching: Option<Vec<u32>> = (!wanted.id_prefix.is_empty())
             .then(|| rows.live_rows().filter(|row| rows.id(*row).starts_with(&wanted.id_prefix)).collect());
         let matches = matching.as_ref().map_or(rows.live(), Vec::len);
@@ -272,12 +281,10 @@ impl Index {
             thread::sleep(POLITENESS);
         }
         let taken = self.rows_mut().begin_linking(LINKED_AT_ONCE);
-        {
-            let rows = self.rows();
-            if let Some(graph) = &mut *self.graph_mut() {
-                graph.reserve(taken.len())?;
-                self.add(graph, &taken, &rows)?;
-            }
+        let codes = self.codes(&taken);
+        if let Some(graph) = &mut *self.graph_mut() {
+            graph.reserve(codes.len())?;
+            self.add(graph, &codes)?;
         }
         self.rows_mut().end_linking();
         self.unsaved.fetch_add(taken.len() as u64, Ordering::Relaxed);
@@ -288,31 +295,32 @@ impl Index {
     fn build(&self, stopped: &AtomicBool) -> Result<()> {
         let all = self.rows_mut().begin_building();
         self.built.store(0, Ordering::Relaxed);
-        let mut graph = Graph::new(self.rows().coder, self.threads)?;
+        let mut graph = Graph::new(self.rows().coder, 2 * self.threads)?;
         graph.reserve(all.len())?;
         for part in all.chunks(BUILT_AT_ONCE) {
             if stopped.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            self.add(&graph, part, &self.rows())?;
+            self.add(&graph, &self.codes(part))?;
             self.built.fetch_add(part.len(), Ordering::Relaxed);
         }
         self.replace_graph(Some(graph), &all)
     }
 
-    /// Adds rows to a graph, on as many threads as there are processors.
-    fn add(&self, graph: &Graph, taken: &[u32], rows: &Rows) -> Result<()> {
-        let add_one = |row: &u32| graph.add(*row, &rows.coder.code(rows.arena.row(*row)));
-        let add = |part: &[u32]| part.iter().try_for_each(add_one);
+    /// Rows on their way into a graph. They do not change any more, so that nobody need hold them.
+    fn codes(&self, taken: &[u32]) -> Vec<(u32, Vec<u8>)> {
+        let rows = self.rows();
+        taken.iter().map(|row| (*row, rows.coder.code(rows.arena.row(*row)))).collect()
+    }
+
+    /// Adds rows to a graph, on as many threads as may.
+    fn add(&self, graph: &Graph, codes: &[(u32, Vec<u8>)]) -> Result<()> {
+        let add = |part: &[(u32, Vec<u8>)]| part.iter().try_for_each(|(row, code)| graph.add(*row, code));
         // The first nodes of a graph find each other only one after the other.
-        let threads = if graph.len() < LINKED_AT_ONCE {
-            1
-        } else {
-            thread::available_parallelism().map_or(1, usize::from)
-        };
-        let share = taken.len().div_ceil(threads.min(self.threads)).max(4);
+        let threads = if graph.len() < LINKED_AT_ONCE { 1 } else { self.threads };
+        let share = codes.len().div_ceil(threads).max(4);
         thread::scope(|scope| {
-            let mut parts = taken.chunks(share);
+            let mut parts = codes.chunks(share);
             let first = parts.next();
             let others: Vec<_> = parts
                 .map(|part| {

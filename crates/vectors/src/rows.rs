@@ -14,12 +14,27 @@ const UNUSED_ID_BYTES: usize = 64 * 1024;
 struct Row {
     /// The revision of its vector.
     revision: u64,
-    /// Where its id begins, times 1,024, and how long that is.
+    /// Where its id begins, from bit 12 on; how long it is, in the lowest 10; and between them the two below.
     id: u64,
-    /// Whether it is the vector of its id now.
-    live: bool,
-    /// Whether a graph has it, so that nothing else may be written there.
-    linked: bool,
+}
+
+/// Whether a row is the vector of its id now.
+const LIVE: u64 = 1 << 11;
+/// Whether a graph has a row, so that nothing else may be written there.
+const LINKED: u64 = 1 << 10;
+
+impl Row {
+    fn new(revision: u64, id_at: usize, id_length: usize) -> Self {
+        Self { revision, id: (id_at as u64) << 12 | id_length as u64 }
+    }
+
+    fn is(self, what: u64) -> bool {
+        self.id & what != 0
+    }
+
+    fn set(&mut self, what: u64, whether: bool) {
+        self.id = if whether { self.id | what } else { self.id & !what };
+    }
 }
 
 /// The vectors of an index, in memory, by the numbers of their rows.
@@ -94,11 +109,11 @@ impl Rows {
     }
 
     pub(crate) fn is_live(&self, row: u32) -> bool {
-        self.rows.get(row as usize).is_some_and(|row| row.live)
+        self.rows.get(row as usize).is_some_and(|row| row.is(LIVE))
     }
 
     pub(crate) fn is_linked(&self, row: u32) -> bool {
-        self.rows.get(row as usize).is_some_and(|row| row.linked)
+        self.rows.get(row as usize).is_some_and(|row| row.is(LINKED))
     }
 
     pub(crate) fn revision(&self, row: u32) -> u64 {
@@ -162,10 +177,12 @@ impl Rows {
 
     /// Makes a row the vector of an id.
     fn own(&mut self, row: u32, id: &str, revision: u64, linked: bool) {
-        let at = self.ids.len() as u64;
+        let at = self.ids.len();
         self.ids.push_str(id);
         if let Some(found) = self.rows.get_mut(row as usize) {
-            *found = Row { revision, id: at << 10 | id.len() as u64, live: true, linked };
+            *found = Row::new(revision, at, id.len());
+            found.set(LIVE, true);
+            found.set(LINKED, linked);
         }
         let (rows, ids) = (&self.rows, &self.ids);
         let hash = |row: &u32| rows.get(*row as usize).map_or(0, |row| hash_of(id_of(ids, *row)));
@@ -201,9 +218,9 @@ impl Rows {
         }
         self.unused_id_bytes += length;
         let Some(found) = self.rows.get_mut(row as usize) else { return };
-        found.live = false;
+        found.set(LIVE, false);
         self.live -= 1;
-        if found.linked {
+        if found.is(LINKED) {
             self.live_linked -= 1;
         } else if self.graphs {
             self.dead_unlinked += 1;
@@ -223,7 +240,7 @@ impl Rows {
         }
         let (rows, free) = (&self.rows, &mut self.free);
         self.unlinked.retain(|row| {
-            let live = rows.get(*row as usize).is_some_and(|row| row.live);
+            let live = rows.get(*row as usize).is_some_and(|row| row.is(LIVE));
             if !live {
                 free.push(*row);
             }
@@ -238,10 +255,10 @@ impl Rows {
         }
         let mut ids = String::with_capacity(self.ids.len() - self.unused_id_bytes);
         for row in &mut self.rows {
-            let at = ids.len() as u64;
-            let id = if row.live { id_of(&self.ids, *row) } else { "" };
+            let at = ids.len();
+            let id = if row.is(LIVE) { id_of(&self.ids, *row) } else { "" };
             ids.push_str(id);
-            row.id = at << 10 | id.len() as u64;
+            row.id = Row::new(0, at, id.len()).id | row.id & (LIVE | LINKED);
         }
         self.ids = ids;
         self.unused_id_bytes = 0;
@@ -254,7 +271,7 @@ impl Rows {
         let taken: Vec<u32> = self.unlinked.drain(..most).collect();
         for row in &taken {
             if let Some(found) = self.rows.get_mut(*row as usize) {
-                found.linked = true;
+                found.set(LINKED, true);
             }
         }
         self.linked += taken.len();
@@ -279,11 +296,11 @@ impl Rows {
         self.building = false;
         self.linking = Vec::new();
         for row in &mut self.rows {
-            row.linked = false;
+            row.set(LINKED, false);
         }
         for row in linked {
             if let Some(found) = self.rows.get_mut(*row as usize) {
-                found.linked = true;
+                found.set(LINKED, true);
             }
         }
         self.linked = linked.len();
@@ -334,7 +351,7 @@ impl Rows {
 }
 
 fn id_of(ids: &str, row: Row) -> &str {
-    let at = usize::try_from(row.id >> 10).unwrap_or(usize::MAX);
+    let at = usize::try_from(row.id >> 12).unwrap_or(usize::MAX);
     let length = (row.id & 0x3ff) as usize;
     ids.get(at..at.saturating_add(length)).unwrap_or_default()
 }

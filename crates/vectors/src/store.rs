@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use norikv_core::{
     Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
     Entry, Error, ErrorKind, Feature, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus,
-    LeaseTimeToLive, Page, Put, PutResult, Result, Scan, Stats, Status, Store, StoreRef, Txn, TxnOp,
-    TxnResult, VectorCreateIndex, VectorDelete, VectorDropIndex, VectorGet, VectorIndexInfo, VectorInsert,
-    VectorMatch, VectorSearch, VectorSearchResult, VectorStatus, Version, Watch, Watching,
+    LeaseTimeToLive, Page, Put, PutResult, Quantization, Result, Scan, Stats, Status, Store, StoreRef, Txn,
+    TxnOp, TxnResult, VectorCreateIndex, VectorDelete, VectorDropIndex, VectorGet, VectorIndexInfo,
+    VectorInsert, VectorMatch, VectorSearch, VectorSearchResult, VectorStatus, Version, Watch, Watching,
 };
 use tokio::sync::watch;
 
@@ -26,7 +26,7 @@ use crate::{
     writes::Target,
 };
 
-/// The most bytes of vectors that a search answers.
+/// The most bytes that a search answers.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// How many vectors are read from the store at a time, to rank them again.
 const READ_AT_ONCE: usize = 256;
@@ -111,8 +111,7 @@ impl VectorStore {
     pub async fn open(store: StoreRef, settings: Settings) -> Result<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = settings.threads.unwrap_or(processors.min(MOST_THREADS)).max(1);
-        // Searches and links use a graph at the same time, each on as many threads.
-        let view = View::new(StoreRef::clone(&store), settings.directory, settings.save_every, 2 * threads);
+        let view = View::new(StoreRef::clone(&store), settings.directory, settings.save_every, threads);
         let mut first = Scan::new(keys::definitions());
         (first.limit, first.keys_only) = (1, true);
         if !store.scan(first, Call::default()).await?.entries.is_empty() {
@@ -150,6 +149,16 @@ impl VectorStore {
         }))
     }
 
+    /// The indexes as they are now. Asked for on a worker's thread, since an index may be changing.
+    async fn infos(&self) -> Result<Vec<VectorIndexInfo>> {
+        let indexes = self.view.all();
+        if indexes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = self.workers.run(move || indexes.iter().map(|index| index.info()).collect())?;
+        answer.await.map_err(|_| Error::closed("the store"))
+    }
+
     /// What somebody else writes where vectors are, the view has to know, too.
     fn wrote(&self, key: &[u8], version: Version) {
         if keys::viewed().contains(key) {
@@ -179,10 +188,14 @@ impl VectorStore {
         for from in (0..queries.len()).step_by(share) {
             let (index, queries, wanted) = (Arc::clone(index), Arc::clone(queries), wanted.clone());
             answers.push(self.workers.run(move || {
+                let mut bytes = 0;
                 let some = queries.iter().skip(from).take(share);
                 some.map(|query| {
                     let start = Instant::now();
-                    index.search(query, &wanted).map(|found| Searched { found, time: start.elapsed() })
+                    let found = index.search(query, &wanted)?;
+                    bytes += found.iter().map(|found| size_of::<Found>() + found.id.len()).sum::<usize>();
+                    check_answer(bytes)?;
+                    Ok(Searched { found, time: start.elapsed() })
                 })
                 .collect::<Result<Vec<_>>>()
             })?);
@@ -233,6 +246,19 @@ impl VectorStore {
 struct Searched {
     found: Vec<Found>,
     time: Duration,
+}
+
+/// Refuses an answer that is larger than answers may be.
+fn check_answer(bytes: usize) -> Result<()> {
+    if bytes <= MAX_ANSWER_BYTES {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::ResourceExhausted,
+        format!(
+            "this search would answer {bytes} bytes or more, and {MAX_ANSWER_BYTES} is the most; ask for fewer matches, with fewer queries at a time, or without includeVectors"
+        ),
+    ))
 }
 
 fn micros(time: Duration) -> u64 {
@@ -383,19 +409,10 @@ impl Store for VectorStore {
         let index = self.index(&request.namespace).await?;
         let index = index.ok_or_else(|| Error::vector_index_not_found(&request.namespace))?;
         request.queries.iter().try_for_each(|query| index.definition.check_vector(query))?;
-        let (live, lossy) = {
-            let rows = index.rows();
-            (rows.live(), rows.coder.is_lossy())
-        };
-        let most =
-            request.queries.len() * live.min(request.k as usize) * index.definition.dimensions as usize * 4;
-        if request.include_vectors && most > MAX_ANSWER_BYTES {
-            return Err(Error::new(
-                ErrorKind::ResourceExhausted,
-                format!(
-                    "this search can answer {most} bytes of vectors, and {MAX_ANSWER_BYTES} is the most; ask for fewer at a time, or without includeVectors"
-                ),
-            ));
+        let lossy = index.definition.quantization != Quantization::None;
+        if request.include_vectors {
+            let matches = request.queries.len() * index.live().min(request.k as usize);
+            check_answer(matches * index.definition.dimensions as usize * size_of::<f32>())?;
         }
         let wanted = Wanted {
             k: request.k as usize,
@@ -436,14 +453,14 @@ impl Store for VectorStore {
     async fn vector_indexes(&self, _call: Call) -> Result<Vec<VectorIndexInfo>> {
         self.check_open()?;
         self.view.ready().await?;
-        Ok(self.view.all().iter().map(|index| index.info()).collect())
+        self.infos().await
     }
 
     async fn status(&self, call: Call) -> Result<Status> {
         let mut status = self.store.status(call).await?;
         status.features.push(Feature::Vectors.as_str().to_owned());
-        let infos = self.view.all().into_iter().map(|index| index.info());
-        status.vectors = Some(infos.fold(VectorStatus::default(), |sum, info| VectorStatus {
+        let infos = self.infos().await?;
+        status.vectors = Some(infos.iter().fold(VectorStatus::default(), |sum, info| VectorStatus {
             indexes: sum.indexes + 1,
             vectors: sum.vectors + info.vectors,
             indexed: sum.indexed + info.indexed,

@@ -270,7 +270,7 @@ impl View {
                 unknown_definitions = true;
                 continue;
             };
-            if let Some(found) = self.files().and_then(|files| files.load(&index, self.threads)) {
+            if let Some(found) = self.files().and_then(|files| files.load(&index, 2 * self.threads)) {
                 index.rows_mut().restore(&found.linked)?;
                 saved.insert(index.incarnation, found);
             }
@@ -292,9 +292,11 @@ impl View {
                 return;
             };
             let known = saved.get(&incarnation).and_then(|saved| saved.vectors.get(id));
-            if let Err(error) = take_vector(index, &mut index.rows_mut(), id, &entry, known) {
+            let mut rows = index.rows_mut();
+            if let Err(error) = take_vector(index, &mut rows, id, &entry, known) {
                 failed.get_or_insert(error);
             }
+            index.changed(1, &rows);
         };
         self.scan(scan, &mut take).await?;
         if let Some(error) = failed {
@@ -467,7 +469,6 @@ impl Indexes {
 
 /// Takes in changes of vectors of one index.
 fn take_changes(index: &Index, changes: &[Event]) {
-    index.changed(changes.len());
     let mut rows = index.rows_mut();
     for event in changes {
         let Some(Key::Vector { id, .. }) = keys::parse(&event.entry.key) else { continue };
@@ -480,6 +481,7 @@ fn take_changes(index: &Index, changes: &[Event]) {
             }
         }
     }
+    index.changed(changes.len(), &rows);
 }
 
 /// Takes a vector from its entry, into the row where a saved graph has it, if that is the same.
