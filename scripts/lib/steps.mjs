@@ -24,6 +24,12 @@ async function install(name) {
   return [['sh', '-c', get]];
 }
 
+/** A C++ compiler, for the library of graphs. */
+async function cxx() {
+  const compiler = process.env.CXX ?? 'c++';
+  return (await run(compiler, ['--version'])).code === 0 ? [] : install('g++');
+}
+
 /** etcd, which our stores are held against. */
 async function etcd() {
   return (await run('etcd', ['--version'])).code === 0 ? [] : install('etcd-server');
@@ -92,7 +98,8 @@ export const steps = [
     name: 'clippy',
     title: 'clippy',
     limit: 15,
-    plan: () => [
+    plan: async () => [
+      ...(await cxx()),
       ['cargo', 'clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'],
     ],
   },
