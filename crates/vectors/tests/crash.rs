@@ -164,7 +164,9 @@ fn kill_at(moment: Moment, mut child: Child, directory: &Path, acknowledged: &mu
         while !is_saving() {
             assert!(begun.elapsed() < Duration::from_secs(30), "nothing is saved");
             // What it says has to be read, for it to go on.
-            lines.next().map_or(0, &mut note);
+            if let Some(line) = lines.next() {
+                note(line);
+            }
         }
     }
     child.kill().unwrap();

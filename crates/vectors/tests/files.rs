@@ -163,7 +163,7 @@ async fn a_file_that_is_older_than_the_data_is_caught_up_with() {
         for ((_, vector), (_, new)) in vectors.iter_mut().zip(clustered(7, changed, DIMENSIONS as usize)) {
             *vector = new;
         }
-        insert_all(&store, "n", &vectors[..changed].to_vec()).await;
+        insert_all(&store, "n", &vectors[..changed]).await;
         for (id, _) in vectors.drain(vectors.len() - deleted..).collect::<Vec<_>>() {
             assert!(delete(&store, "n", &id).await);
         }
