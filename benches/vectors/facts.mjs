@@ -199,16 +199,27 @@ async function contest({ place, count, rounds, say }) {
   };
 }
 
+async function readBandwidth() {
+  const child = startChild(process.execPath, [file('bandwidth.mjs')]);
+  const bandwidth = JSON.parse(await child.next(LONG));
+  await child.stop();
+  return bandwidth;
+}
+
 async function exact({ count, say }) {
+  say('memory bandwidth');
+  const before = await readBandwidth();
   say(`exact search of ${count} × ${EXACT.dimensions}`);
   const settings = { ...EXACT, count, k: K, config: { address: 'memory:' }, type: 'brute_force' };
   const worker = await hire('norikv', settings);
   const ours = await worker.ask('exact');
   await worker.stop();
-  say('memory bandwidth');
-  const child = startChild(process.execPath, [file('bandwidth.mjs')]);
-  const bandwidth = JSON.parse(await child.next(LONG));
-  await child.stop();
+  say('memory bandwidth, once more');
+  const after = await readBandwidth();
+  const bandwidth = {
+    one: Math.max(before.one, after.one),
+    all: Math.max(before.all, after.all),
+  };
   return { ours, bandwidth };
 }
 
