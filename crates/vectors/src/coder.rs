@@ -9,7 +9,7 @@ use crate::kernel;
 /// |---|---|
 /// | none | the numbers as f32 |
 /// | f16 | the numbers as f16, padded to a whole number of f32 |
-/// | int8 | the numbers divided by a scale, as i8, padded; the scale and the sum of squares as f32 |
+/// | int8 | the numbers divided by a scale, as i8, padded; the scale and the sum of the codes' squares as f32 |
 ///
 /// Under cosine the vector is written with length 1, so that one product is all there is to compute.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,12 @@ impl Coder {
                     let code = (number / scale).round() as i8;
                     *byte = code.to_ne_bytes()[0];
                 }
-                let squares: f32 = vector.iter().map(|number| number * number).sum();
+                // Of the codes and not of the vector: with the sum of products, which is of codes, it makes a distance in which
+                // what two vectors have in common is not.
+                let squares =
+                    sum_of(kernel::dot_i8(bytemuck::cast_slice(codes), bytemuck::cast_slice(codes)))
+                        * scale
+                        * scale;
                 tail[..WORD].copy_from_slice(&scale.to_ne_bytes());
                 tail[WORD..2 * WORD].copy_from_slice(&squares.to_ne_bytes());
             }
@@ -143,14 +148,16 @@ impl Coder {
                     return f32::INFINITY;
                 };
                 let (a, b) = ((a, factors(a_tail)), (b, factors(b_tail)));
-                // Exact: the largest sum has 27 bits, and what an f32 drops of it is far below a step.
-                #[allow(clippy::cast_precision_loss)]
                 let dot = || {
-                    kernel::dot_i8(bytemuck::cast_slice(a.0), bytemuck::cast_slice(b.0)) as f32
-                        * a.1.0
-                        * b.1.0
+                    let sum = kernel::dot_i8(bytemuck::cast_slice(a.0), bytemuck::cast_slice(b.0));
+                    sum_of(sum) * a.1.0 * b.1.0
                 };
-                rank_of(distance, dot, || (a.1.1 + b.1.1 - 2.0 * dot()).max(0.0))
+                let squares = || (a.1.1 + b.1.1 - 2.0 * dot()).max(0.0);
+                match distance {
+                    // Of vectors of length 1 it is half of the squares, which are less off than the product.
+                    DistanceFunction::Cosine => squares() / 2.0,
+                    _ => rank_of(distance, dot, squares),
+                }
             }
         }
     }
@@ -159,6 +166,12 @@ impl Coder {
     pub(crate) fn distance_of(&self, rank: f32) -> f32 {
         distance_of(self.distance, rank)
     }
+}
+
+/// A sum of products of codes: it has 27 bits at most, and what an f32 drops of it is far below a step.
+#[allow(clippy::cast_precision_loss)]
+fn sum_of(products: i32) -> f32 {
+    products as f32
 }
 
 /// The scale and the sum of squares behind the codes of a row, which may begin anywhere.

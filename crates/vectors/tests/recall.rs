@@ -68,3 +68,31 @@ async fn half_of_the_vectors_replaced_are_found_as_they_are_now() {
     assert_eq!((info.vectors, info.indexed), (6_000, 6_000));
     store.close().await.unwrap();
 }
+
+/// Numbers that are all far from zero, as of pixels or of prices: what vectors have in common tells none of them apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_that_have_much_in_common_are_told_apart() {
+    for distance in DistanceFunction::ALL {
+        let mut random = fastrand::Rng::with_seed(9);
+        let mut vectors = |count: usize| -> Vec<(String, Vec<f32>)> {
+            (0..count)
+                .map(|n| (format!("id:{n}"), (0..32).map(|_| 9.0 + random.f32() * 2.0).collect()))
+                .collect()
+        };
+        let (vectors, queries) = (vectors(5_000), vectors(50));
+        let store = open_memory().await;
+        let index = common::index("n", 32, *distance, VectorIndexType::Hnsw, Quantization::None);
+        common::create(&store, index).await;
+        insert_all(&store, "n", &vectors).await;
+        common::until_indexed(&store).await;
+        let mut hits = 0;
+        for query in &queries {
+            let expected = exact(&vectors, query, *distance, 10);
+            let found = search(&store, "n", query, 10).await;
+            hits += found.iter().filter(|found| expected.iter().any(|(id, _)| *id == found.id)).count();
+        }
+        let recall = hits as f64 / 500.0;
+        assert!(recall >= 0.95, "{distance:?}: {recall}");
+        store.close().await.unwrap();
+    }
+}
