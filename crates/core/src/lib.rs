@@ -25,6 +25,7 @@ mod steady;
 mod store;
 mod txn;
 mod vector;
+mod vector_call;
 mod version;
 mod watch;
 
@@ -56,9 +57,12 @@ pub use txn::{Compare, CompareOp, CompareTarget, Txn, TxnOp, TxnOpResult, TxnRes
 pub use vector::{
     DistanceFunction, MAX_VECTOR_BATCH, MAX_VECTOR_DIMENSIONS, MAX_VECTOR_EF, MAX_VECTOR_ID_BYTES,
     MAX_VECTOR_K, MAX_VECTOR_NAMESPACE_BYTES, MAX_VECTOR_QUERIES, Quantization, VECTOR_KEY_PREFIX,
-    VectorCreateIndex, VectorDelete, VectorDropIndex, VectorGet, VectorIndex, VectorIndexInfo,
-    VectorIndexType, VectorInsert, VectorItem, VectorMatch, VectorSearch, VectorSearchResult, VectorStatus,
-    check_vector, check_vector_namespace, vector_count,
+    VectorIndex, VectorIndexInfo, VectorIndexType, VectorStatus, check_vector, check_vector_namespace,
+    vector_count,
+};
+pub use vector_call::{
+    VectorCreateIndex, VectorDelete, VectorDropIndex, VectorGet, VectorInsert, VectorItem, VectorMatch,
+    VectorSearch, VectorSearchResult,
 };
 pub use version::Version;
 pub use watch::{Event, EventKind, EventReason, Watch, WatchBatch, WatchBatches, Watching};
