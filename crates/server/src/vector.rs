@@ -42,7 +42,8 @@ impl VectorService {
 
     async fn found(&self, search: Result<VectorSearch>, call: Call) -> Result<Vec<VectorSearchResult>> {
         let search = search?;
-        if search.include_vectors {
+        // How much a filter leaves is known only when it was found.
+        if search.include_vectors && search.max_distance.is_none() && search.id_prefix.is_empty() {
             self.check_room(&search, call).await?;
         }
         self.store.vector_search(search, call).await

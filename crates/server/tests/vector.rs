@@ -262,6 +262,31 @@ async fn an_answer_has_a_bound_and_more_may_be_asked_for_than_there_is() {
 }
 
 #[tokio::test]
+async fn the_bound_of_an_answer_is_of_what_a_filter_leaves() {
+    let (server, _store) = serve(settings()).await;
+    let client = Client::connect(server.local_addr()).await;
+    create(&client, 4_096).await.unwrap();
+    insert(&client, "a", vec![1.0; 4_096]).await.unwrap();
+    let mut far = items(100, 4_096, 1);
+    far.iter_mut().for_each(|item| item.vector.fill(2.0));
+    insert_many(&client, far).await.unwrap();
+    let whole = |prefix: &str, max_distance: Option<f32>| {
+        let id_prefix = prefix.to_owned();
+        search_many(&client, 100, 4_096, move |request| {
+            (request.k, request.include_vectors) = (10_000, true);
+            (request.id_prefix, request.max_distance) = (id_prefix, max_distance);
+        })
+    };
+    for (prefix, max_distance) in [("a", None), ("", Some(0.5)), ("a", Some(0.5))] {
+        let found = whole(prefix, max_distance).await.unwrap();
+        assert!(found.results.iter().all(|result| result.matches.len() == 1), "{prefix:?} {max_distance:?}");
+    }
+    // What a filter leaves can be too much, too.
+    let refused = whole("", Some(1_000.0)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
 async fn a_server_of_norikv_v1_alone_serves_its_vectors_and_no_others() {
     let (server, _store) = serve(ServerSettings { norikv_v1_only: true, ..settings() }).await;
     let client = Client::connect(server.local_addr()).await;
