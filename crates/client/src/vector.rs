@@ -87,7 +87,9 @@ pub(crate) async fn insert<T: Transport>(
             })
         }
     };
-    Ok(answer(core, keys, ask, call, read).await?.map_or(Version::ZERO, Version::from))
+    let version = answer(core, keys, ask, call, read).await?.map(Version::from);
+    // It was answered, so it may well have happened.
+    version.ok_or_else(|| confused("vector insert").with(FieldName::Outcome, "unknown"))
 }
 
 pub(crate) async fn delete<T: Transport>(

@@ -26,7 +26,7 @@ use norikv_core::{
     VectorItem, VectorSearch,
 };
 use norikv_proto::{
-    failure_from_error, v1, vector_delete_from_wire, vector_get_from_wire, vector_insert_from_ext,
+    ext, failure_from_error, v1, vector_delete_from_wire, vector_get_from_wire, vector_insert_from_ext,
     vector_insert_from_v1,
 };
 use norikv_server::{Server, ServerSettings};
@@ -109,7 +109,7 @@ async fn carry_out(store: Arc<MapStore>, method: &'static str, message: Bytes) -
         INSERT_MANY => {
             let insert = vector_insert_from_ext(Message::decode(message).unwrap());
             let version = store.vector_insert(insert, call).await.map_err(failed)?;
-            reply(&norikv_proto::ext::VectorInsertManyResponse { version: Some(version.into()) })
+            reply(&ext::VectorInsertManyResponse { version: Some(version.into()) })
         }
         DELETE => {
             let delete = vector_delete_from_wire(Message::decode(message).unwrap());
@@ -147,13 +147,23 @@ async fn gated() -> (World, Arc<Semaphore>) {
     (world, gate)
 }
 
-/// A world whose calls fail so, one after the other; the rest is answered with an empty message.
+/// The least that answers a call: an insert's has a version, all others may be empty.
+fn least(method: &str) -> Replies {
+    let version = Some(v1::Version { term: 1, index: 2 });
+    match method {
+        INSERT => reply(&v1::VectorInsertResponse { inserted: true, version }),
+        INSERT_MANY => reply(&ext::VectorInsertManyResponse { version }),
+        _ => fake::all([Bytes::new()]),
+    }
+}
+
+/// A world whose calls fail so, one after the other; the rest is answered with the least that is an answer.
 fn failing(failures: impl IntoIterator<Item = Failed>) -> World {
     let failures: Vec<_> = failures.into_iter().collect();
     let calls = AtomicUsize::new(0);
-    World::new(nodes(&["a:1"]), move |_, _, _| {
+    World::new(nodes(&["a:1"]), move |_, method, _| {
         let failed = failures.get(calls.fetch_add(1, SeqCst)).cloned();
-        async move { failed.map_or_else(|| Ok(fake::all([Bytes::new()])), Err) }
+        async move { failed.map_or_else(|| Ok(least(method)), Err) }
     })
 }
 
@@ -428,8 +438,8 @@ async fn reads_whose_reply_is_lost_are_repeated() {
 
 #[tokio::test]
 async fn calls_of_an_index_go_to_the_leader_of_its_shard_once_it_is_known() {
-    let world = World::new(nodes(&["a:1", "b:1"]), |node, _, _| async move {
-        if node == "b:1" { Ok(fake::all([Bytes::new()])) } else { Err(not_leader("b:1")) }
+    let world = World::new(nodes(&["a:1", "b:1"]), |node, method, _| async move {
+        if node == "b:1" { Ok(least(method)) } else { Err(not_leader("b:1")) }
     });
     let (store, call) = (&world.store, Call::default);
     store.vector_insert(insert(&["a"], 1.0), call()).await.unwrap();
@@ -447,6 +457,16 @@ async fn an_answer_that_is_not_one_for_each_query_is_none() {
     let two = searches().into_iter().next().unwrap();
     let error = world.store.vector_search(two, Call::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+#[tokio::test]
+async fn an_insert_that_is_answered_without_a_version_may_have_happened() {
+    let world = World::new(nodes(&["a:1"]), |_, _, _| async { Ok(fake::all([Bytes::new()])) });
+    for ids in [&["a"][..], &["a", "b"]] {
+        let error = world.store.vector_insert(insert(ids, 1.0), Call::default()).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Internal && unknown(&error), "{error:?}");
+    }
+    assert_eq!(methods(&world), [INSERT, INSERT_MANY]);
 }
 
 #[tokio::test]
