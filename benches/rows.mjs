@@ -10,7 +10,7 @@ import { addonPath, hostPlatform } from '../scripts/lib/platform.mjs';
 import { factOf } from './lib/children.mjs';
 import { browserGrowth, sizes, startForPages } from './lib/browser.mjs';
 import { startEtcd, startNorikv, startNorikvOn } from './lib/servers.mjs';
-import { vectorFacts } from './vectors/facts.mjs';
+import { vectors } from './vectors/rows.mjs';
 
 const perSecond = { metric: 'perSecond', better: 'more' };
 const cpuPerCall = { metric: 'cpuUs', better: 'less' };
@@ -448,83 +448,6 @@ const browserFacts = {
       budget: 0.5,
     },
     fact('browser: heap and wasm after 100 k calls and 1 k watches', 'heap', 'growth', 1.1),
-  ],
-};
-
-/** What was measured of vectors, against something else that was. */
-const against = (work, name, metric, better, budget, [theirs, title = theirs]) => ({
-  work: `vectors: ${work}`,
-  fact: name,
-  metric,
-  better,
-  theirs,
-  title,
-  budget,
-});
-
-const vectors = {
-  name: 'vectors',
-  title: 'vectors',
-  section: 'vectors',
-  facts: vectorFacts,
-  rows: [
-    ...[95, 99].flatMap((recall) => [
-      ...['one', 'all'].flatMap((processors) =>
-        ['hnswlib-node', 'usearch'].map((peer) =>
-          against(
-            `searches at recall@10 ≥ 0.${recall}, ${processors === 'one' ? 'one processor' : 'all processors'}`,
-            `searches ${recall} ${processors}`,
-            'perSecond',
-            'more',
-            1.2,
-            [`${peer} ${recall} ${processors}`, peer],
-          ),
-        ),
-      ),
-      against(
-        `searches at recall@10 ≥ 0.${recall} over gRPC, 16 in flight`,
-        `grpc ${recall}`,
-        'perSecond',
-        'more',
-        0.5,
-        [`in process ${recall}`, 'in the process'],
-      ),
-    ]),
-    against('durable inserts, until all are in the graph', 'indexed', 'perSecond', 'more', 0.8, [
-      'hnswlib-node inserts',
-      'hnswlib-node, in memory',
-    ]),
-    against('durable inserts, until acknowledged', 'acknowledged', 'perSecond', 'more', 0.8, [
-      'hnswlib-node inserts',
-      'hnswlib-node, in memory',
-    ]),
-    ...['built', 'opened'].map((when) =>
-      against(
-        `memory of the process beyond the vectors' own bytes, for each, ${when}`,
-        `memory, ${when}`,
-        'bytes',
-        'less',
-        1 / 1.2,
-        ['hnswlib-node memory', 'hnswlib-node'],
-      ),
-    ),
-    ...['one', 'all'].map((threads) =>
-      against(
-        `exact search, 100 k × 768, ${threads === 'one' ? 'one at a time' : '16 in flight'}`,
-        `exact ${threads}`,
-        'gigabytesPerSecond',
-        'more',
-        0.6,
-        [
-          `bandwidth ${threads}`,
-          `memory bandwidth, ${threads === 'one' ? 'one thread' : 'all threads'}`,
-        ],
-      ),
-    ),
-    against('open after a clean stop, until all are in the graph', 'open', 'ms', 'less', 20, [
-      'build',
-      'building',
-    ]),
   ],
 };
 
