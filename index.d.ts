@@ -1168,7 +1168,7 @@ export type VectorGetOptions = GetOptions;
 export interface VectorSearchOptions extends GetOptions {
   /** Answer the vectors, too, as they were inserted. Default false. */
   readonly includeVectors?: boolean | undefined;
-  /** Leave out what is farther away than this. Default: nothing. */
+  /** Leave out what is farther away than this, which is compared as a 32-bit float. Default: nothing. */
   readonly maxDistance?: number | undefined;
   /**
    * How many candidates an `'hnsw'` index looks at, a whole number from 1 to 10,000: more is slower and finds more. At
