@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use half::f16;
 use norikv_core::{DistanceFunction, Quantization, VectorIndex};
 
@@ -9,7 +11,7 @@ use crate::kernel;
 /// |---|---|
 /// | none | the numbers as f32 |
 /// | f16 | the numbers as f16, padded to a whole number of f32 |
-/// | int8 | the numbers divided by a scale, as i8, padded; the scale and the sum of the codes' squares as f32 |
+/// | int8 | the numbers divided by a scale, as i8, padded; the scale and the sum of the codes' squares as f32, but not under cosine |
 ///
 /// Under cosine the vector is written with length 1, so that one product is all there is to compute.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,12 @@ impl Coder {
 
     /// How many bytes a row has.
     pub(crate) fn stride(&self) -> usize {
-        self.codes_bytes() + if self.quantization == Quantization::Int8 { 2 * WORD } else { 0 }
+        self.codes_bytes() + if self.has_factors() { 2 * WORD } else { 0 }
+    }
+
+    /// Whether a row has a scale. An angle needs none.
+    fn has_factors(&self) -> bool {
+        self.quantization == Quantization::Int8 && self.distance != DistanceFunction::Cosine
     }
 
     fn codes_bytes(&self) -> usize {
@@ -51,34 +58,35 @@ impl Coder {
         self.quantization != Quantization::None
     }
 
-    /// How many bytes the code of a vector in a graph has: that of a row with 8 bits for each dimension.
-    pub(crate) fn code_bytes(&self) -> usize {
-        self.of_codes().stride()
-    }
-
-    fn of_codes(self) -> Self {
+    /// The rows with 8 bits for each dimension, which graphs walk over where they tell vectors apart as well.
+    pub(crate) fn narrow(self) -> Self {
         Self { quantization: Quantization::Int8, ..self }
     }
 
-    /// The code of a row.
-    pub(crate) fn code(&self, row: &[u8]) -> Vec<u8> {
-        let mut code = vec![0; self.code_bytes()];
-        let numbers: Vec<f32> = match self.quantization {
-            Quantization::Int8 => return row.to_vec(),
-            Quantization::None => {
-                row.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
-            }
-            Quantization::F16 => {
-                row.as_chunks::<2>().0.iter().map(|bytes| f16::from_ne_bytes(*bytes).to_f32()).collect()
-            }
-        };
-        self.of_codes().encode(&numbers[..self.dimensions.min(numbers.len())], &mut code);
-        code
+    /// Whether its rows are those with 8 bits for each dimension.
+    pub(crate) fn is_narrow(self) -> bool {
+        self.quantization == Quantization::Int8
     }
 
-    /// How far two codes are from each other, as a number that sorts nearly like the distance.
-    pub(crate) fn code_rank(&self, a: &[u8], b: &[u8]) -> f32 {
-        self.of_codes().rank(a, b)
+    /// A row as another coder of the same index would have written it.
+    pub(crate) fn recode(&self, row: &[u8], other: Self) -> Vec<u8> {
+        if other.quantization == self.quantization {
+            return row.to_vec();
+        }
+        let numbers: Vec<f32> = match self.quantization {
+            Quantization::None => numbers::<f32>(row).into_owned(),
+            Quantization::F16 => {
+                numbers::<u16>(row).iter().map(|bits| f16::from_bits(*bits).to_f32()).collect()
+            }
+            Quantization::Int8 => {
+                let (codes, tail) = row.split_at(self.codes_bytes().min(row.len()));
+                let scale = if self.has_factors() { factors(tail).0 } else { 1.0 };
+                codes.iter().map(|code| f32::from(i8::from_ne_bytes([*code])) * scale).collect()
+            }
+        };
+        let mut code = vec![0; other.stride()];
+        other.encode(&numbers[..self.dimensions.min(numbers.len())], &mut code);
+        code
     }
 
     /// Writes a vector into a row. The lengths are those of the index.
@@ -111,14 +119,14 @@ impl Coder {
                     let code = (number / scale).round() as i8;
                     *byte = code.to_ne_bytes()[0];
                 }
-                // Of the codes and not of the vector: with the sum of products, which is of codes, it makes a distance in which
-                // what two vectors have in common is not.
-                let squares =
-                    sum_of(kernel::dot_i8(bytemuck::cast_slice(codes), bytemuck::cast_slice(codes)))
-                        * scale
-                        * scale;
-                tail[..WORD].copy_from_slice(&scale.to_ne_bytes());
-                tail[WORD..2 * WORD].copy_from_slice(&squares.to_ne_bytes());
+                if self.has_factors() {
+                    // Of the codes and not of the vector: with the sum of products, which is of codes, it makes a distance in
+                    // which what two vectors have in common is not.
+                    let codes = bytemuck::cast_slice(codes);
+                    let squares = sum_of(kernel::dot_i8(codes, codes)) * scale * scale;
+                    tail[..WORD].copy_from_slice(&scale.to_ne_bytes());
+                    tail[WORD..2 * WORD].copy_from_slice(&squares.to_ne_bytes());
+                }
             }
         }
     }
@@ -126,21 +134,25 @@ impl Coder {
     /// How far two rows are from each other, as a number that sorts like the distance.
     pub(crate) fn rank(&self, a: &[u8], b: &[u8]) -> f32 {
         let distance = self.distance;
-        let codes = |row| bytemuck::try_cast_slice::<u8, u16>(row).unwrap_or_default();
+        let codes = numbers::<u16>;
         match self.quantization {
             Quantization::None => {
-                let numbers = |row| bytemuck::try_cast_slice::<u8, f32>(row).unwrap_or_default();
-                rank_of(
-                    distance,
-                    || kernel::dot(numbers(a), numbers(b)),
-                    || kernel::squares(numbers(a), numbers(b)),
-                )
+                let (a, b) = (numbers::<f32>(a), numbers::<f32>(b));
+                rank_of(distance, || kernel::dot(&a, &b), || kernel::squares(&a, &b))
             }
             Quantization::F16 => rank_of(
                 distance,
-                || kernel::dot_f16(codes(a), codes(b)),
-                || kernel::squares_f16(codes(a), codes(b)),
+                || kernel::dot_f16(&codes(a), &codes(b)),
+                || kernel::squares_f16(&codes(a), &codes(b)),
             ),
+            Quantization::Int8 if !self.has_factors() => {
+                let (dot, a, b) =
+                    kernel::dot_and_squares_i8(bytemuck::cast_slice(a), bytemuck::cast_slice(b));
+                let cosine = f64::from(dot) / (f64::from(a) * f64::from(b)).sqrt();
+                // As precise as what it is made of. A row that was never written has no angle, and is nowhere near.
+                #[allow(clippy::cast_possible_truncation)]
+                if cosine.is_nan() { f32::INFINITY } else { (1.0 - cosine) as f32 }
+            }
             Quantization::Int8 => {
                 let at = self.codes_bytes();
                 let (Some((a, a_tail)), Some((b, b_tail))) = (a.split_at_checked(at), b.split_at_checked(at))
@@ -153,11 +165,7 @@ impl Coder {
                     sum_of(sum) * a.1.0 * b.1.0
                 };
                 let squares = || (a.1.1 + b.1.1 - 2.0 * dot()).max(0.0);
-                match distance {
-                    // Of vectors of length 1 it is half of the squares, which are less off than the product.
-                    DistanceFunction::Cosine => squares() / 2.0,
-                    _ => rank_of(distance, dot, squares),
-                }
+                rank_of(distance, dot, squares)
             }
         }
     }
@@ -174,6 +182,12 @@ fn sum_of(products: i32) -> f32 {
     products as f32
 }
 
+/// The numbers of a row, which is copied where it begins at an odd place.
+fn numbers<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(row: &[u8]) -> Cow<'_, [T]> {
+    bytemuck::try_cast_slice(row)
+        .map_or_else(|_| Cow::Owned(bytemuck::pod_collect_to_vec(row)), Cow::Borrowed)
+}
+
 /// The scale and the sum of squares behind the codes of a row, which may begin anywhere.
 fn factors(tail: &[u8]) -> (f32, f32) {
     match tail.as_chunks::<WORD>().0 {
@@ -186,7 +200,8 @@ fn rank_of(distance: DistanceFunction, dot: impl Fn() -> f32, squares: impl FnOn
     match distance {
         DistanceFunction::Euclidean => squares(),
         DistanceFunction::Cosine => 1.0 - dot(),
-        DistanceFunction::InnerProduct => -dot(),
+        // Not the negative of it, which of 0 is another 0.
+        DistanceFunction::InnerProduct => 0.0 - dot(),
     }
 }
 
@@ -212,7 +227,7 @@ pub(crate) fn distance(function: DistanceFunction, a: &[f32], b: &[f32]) -> f32 
     let rank = match function {
         DistanceFunction::Euclidean => kernel::squares(a, b),
         DistanceFunction::Cosine => 1.0 - kernel::dot(&normalized(a), &normalized(b)),
-        DistanceFunction::InnerProduct => -kernel::dot(a, b),
+        DistanceFunction::InnerProduct => 0.0 - kernel::dot(a, b),
     };
     distance_of(function, rank)
 }

@@ -2,7 +2,8 @@
 //!
 //! Its nodes are the rows of the index by their numbers, and the library keeps a code of 8 bits for each dimension beside them,
 //! whatever precision the index has: walking through a graph is waiting for memory, and codes are a quarter of it. What
-//! the walk finds is ranked again by the rows, which the index has.
+//! the walk finds is ranked again by the rows, which the index has. Where codes do not tell vectors apart, the library has
+//! the rows themselves.
 
 use norikv_core::{Error, ErrorKind, Result};
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType as _};
@@ -19,6 +20,8 @@ const LEAST_CAPACITY: usize = 1_024;
 
 /// A graph of the codes of vectors.
 pub(crate) struct Graph {
+    /// How its codes are written.
+    codes: Coder,
     index: Index,
     capacity: usize,
     threads: usize,
@@ -29,27 +32,31 @@ impl Graph {
     ///
     /// # Errors
     /// `ResourceExhausted`.
-    pub(crate) fn new(coder: Coder, threads: usize) -> Result<Self> {
-        Self::of(Self::empty(coder)?, coder, LEAST_CAPACITY, threads)
+    pub(crate) fn new(codes: Coder, threads: usize) -> Result<Self> {
+        Self::of(Self::empty(codes)?, codes, LEAST_CAPACITY, threads)
     }
 
     /// The graph of bytes that [`save`](Self::save) made.
     ///
     /// # Errors
     /// `Corruption`, `ResourceExhausted`.
-    pub(crate) fn load(bytes: &[u8], coder: Coder, threads: usize) -> Result<Self> {
-        let index = Self::empty(coder)?;
+    pub(crate) fn load(bytes: &[u8], codes: Coder, threads: usize) -> Result<Self> {
+        let index = Self::empty(codes)?;
         index.load_from_buffer(bytes).map_err(|error| {
             Error::new(ErrorKind::Corruption, "the saved graph of a vector index cannot be read")
                 .caused_by(error)
         })?;
+        if index.dimensions() != codes.stride() || index.scalar_kind() != ScalarKind::I8 {
+            let message = "the saved graph of a vector index is of another kind";
+            return Err(Error::new(ErrorKind::Corruption, message));
+        }
         let capacity = index.size().max(LEAST_CAPACITY);
-        Self::of(index, coder, capacity, threads)
+        Self::of(index, codes, capacity, threads)
     }
 
-    fn empty(coder: Coder) -> Result<Index> {
+    fn empty(codes: Coder) -> Result<Index> {
         let options = IndexOptions {
-            dimensions: coder.code_bytes(),
+            dimensions: codes.stride(),
             // A placeholder for the metric that is set below.
             metric: MetricKind::IP,
             quantization: ScalarKind::I8,
@@ -62,8 +69,8 @@ impl Graph {
         Index::new(&options).map_err(exhausted)
     }
 
-    fn of(mut index: Index, coder: Coder, capacity: usize, threads: usize) -> Result<Self> {
-        let length = coder.code_bytes();
+    fn of(mut index: Index, codes: Coder, capacity: usize, threads: usize) -> Result<Self> {
+        let length = codes.stride();
         i8::change_metric(
             &mut index,
             Box::new(move |a: *const i8, b: *const i8| {
@@ -77,12 +84,12 @@ impl Graph {
                         std::slice::from_raw_parts(b.cast::<u8>(), length),
                     )
                 };
-                coder.code_rank(a, b)
+                codes.rank(a, b)
             }),
         )
         .map_err(exhausted)?;
         index.reserve_capacity_and_threads(capacity, threads).map_err(exhausted)?;
-        Ok(Self { index, capacity, threads })
+        Ok(Self { codes, index, capacity, threads })
     }
 
     /// Makes room for further nodes.
@@ -144,9 +151,18 @@ impl Graph {
         Ok(bytes)
     }
 
-    /// How many bytes of memory it takes.
+    /// How its codes are written.
+    pub(crate) fn codes(&self) -> Coder {
+        self.codes
+    }
+
+    /// How many bytes of memory it takes, near enough: nodes and codes in whole lines of a cache, and the library's tables.
+    /// The library can count, but looks at every node for it.
     pub(crate) fn bytes(&self) -> usize {
-        self.index.memory_usage()
+        const LINE: usize = 64;
+        const NODE: usize = (2 * CONNECTIVITY * size_of::<u32>() + 14).next_multiple_of(LINE);
+        const TABLES: usize = 56;
+        self.index.size() * (NODE + self.codes.stride().next_multiple_of(LINE) + TABLES)
     }
 }
 

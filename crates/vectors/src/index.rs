@@ -23,6 +23,10 @@ const EXACT_BYTES: usize = 1024 * 1024;
 const LINKED_AT_ONCE: usize = 16;
 /// How many rows a new graph takes while changes wait.
 const BUILT_AT_ONCE: usize = 256;
+/// How many vectors are looked at to choose the codes of a graph, how many of them ask for their nearest, and for how many.
+const SAMPLED: usize = 1_000;
+const SAMPLED_QUERIES: usize = 25;
+const SAMPLED_NEAREST: usize = 11;
 /// How long the linking gives way to searches that wait.
 const POLITENESS: Duration = Duration::from_micros(100);
 
@@ -104,6 +108,41 @@ impl<'a> Nearest<'a> {
     }
 }
 
+/// The candidates of a graph for a query, and the rows that it does not have; nothing, if looking at every row that can match
+/// is as fast, or the graph does not reach as many as there are.
+fn walk(
+    graph: &Graph,
+    rows: &Rows,
+    query: &[u8],
+    ef: usize,
+    prefix: &str,
+    matching: Option<&[u32]>,
+) -> Result<Option<Vec<u32>>> {
+    let linked = matching
+        .map_or(rows.live_linked(), |matching| matching.iter().filter(|row| rows.is_linked(**row)).count());
+    // As many candidates as there are half of the rows: a graph saves nothing. Of rows that are few among many it finds one
+    // only now and then, and is walked through for long.
+    let few = ef * 2 > linked
+        || matching.is_some_and(|matching| {
+            matching.len() * rows.coder.stride() <= EXACT_BYTES || matching.len().pow(2) < ef * graph.len()
+        });
+    if few {
+        return Ok(None);
+    }
+    let all = matching.is_none() && rows.dead_linked() == 0;
+    let allowed = |row| rows.is_live(row) && rows.id(row).starts_with(prefix);
+    let allowed: Option<&dyn Fn(u32) -> bool> = if all { None } else { Some(&allowed) };
+    let mut found = graph.search(&rows.coder.recode(query, graph.codes()), ef, allowed)?;
+    // Islands of equal vectors may keep it from the rest.
+    if found.len() < ef.min(linked.saturating_sub(rows.linking().count())) {
+        return Ok(None);
+    }
+    let linking: Vec<u32> = rows.linking().filter(|row| !found.contains(row)).collect();
+    let one_by_one = rows.unlinked().chain(linking).filter(|row| rows.id(*row).starts_with(prefix));
+    found.extend(one_by_one);
+    Ok(Some(found))
+}
+
 /// A vector index in memory: a view of the vectors that the store has.
 ///
 /// Locks are taken in this order: `rows`, `graph`. A search has both shared. What changes vectors has `rows` alone; what
@@ -125,6 +164,8 @@ pub(crate) struct Index {
     given_up: AtomicBool,
     /// How many vectors there are, for those who must not wait for `rows`.
     live: AtomicUsize,
+    /// How many vectors there were when the codes of the graph were chosen.
+    sampled_at: AtomicUsize,
     /// How many threads search, and how many link.
     threads: usize,
 }
@@ -144,6 +185,7 @@ impl Index {
             searches: AtomicUsize::new(0),
             given_up: AtomicBool::new(!graphs),
             live: AtomicUsize::new(0),
+            sampled_at: AtomicUsize::new(0),
             threads,
         }
     }
@@ -197,28 +239,18 @@ impl Index {
         let spare = if coder.is_lossy() { wanted.k / 2 + 8 } else { 8 };
         let most = wanted.k.saturating_add(if wanted.ranked_again { spare } else { 0 }).min(rows.live());
         let mut nearest = Nearest::new(&rows, most);
-        let ef = wanted.ef.unwrap_or(DEFAULT_EF).max(wanted.k);
+        let ef = wanted.ef.unwrap_or(DEFAULT_EF).max(most);
         let matching: Option<Vec<u32>> = (!wanted.id_prefix.is_empty())
             .then(|| rows.live_rows().filter(|row| rows.id(*row).starts_with(&wanted.id_prefix)).collect());
-        let matches = matching.as_ref().map_or(rows.live(), Vec::len);
-        // As many candidates as there are half of the rows: a graph saves nothing.
-        let few = matches * coder.stride() <= EXACT_BYTES && matching.is_some() || ef * 2 > matches;
         let graph = self.graph();
-        match (&*graph, matching) {
-            (Some(graph), matching) if !few => {
-                let prefix = &wanted.id_prefix;
-                let all = matching.is_none() && rows.dead_linked() == 0;
-                let allowed = |row| rows.is_live(row) && rows.id(row).starts_with(prefix);
-                let allowed: Option<&dyn Fn(u32) -> bool> = if all { None } else { Some(&allowed) };
-                let linked = graph.search(&coder.code(query), ef, allowed)?;
-                let linking = rows.linking().filter(|row| !linked.contains(row));
-                let one_by_one =
-                    rows.unlinked().chain(linking).filter(|row| rows.id(*row).starts_with(prefix));
-                nearest.show_all(query, one_by_one);
-                nearest.show_all(query, linked.into_iter());
-            }
-            (_, Some(matching)) => nearest.show_all(query, matching.into_iter()),
-            (_, None) => nearest.show_all(query, rows.live_rows()),
+        let found = match &*graph {
+            Some(graph) => walk(graph, &rows, query, ef, &wanted.id_prefix, matching.as_deref())?,
+            None => None,
+        };
+        match (found, matching) {
+            (Some(found), _) => nearest.show_all(query, found.into_iter()),
+            (None, Some(matching)) => nearest.show_all(query, matching.into_iter()),
+            (None, None) => nearest.show_all(query, rows.live_rows()),
         }
         let found = nearest.heap.into_sorted_vec().into_iter().map(|candidate| Found {
             id: rows.id(candidate.row).to_owned(),
@@ -261,7 +293,7 @@ impl Index {
         };
         let worked = match has_graph {
             true if live < GRAPH_FROM / 2 => self.replace_graph(None, &[]),
-            true if dead > live / 2 + GRAPH_FROM => self.build(stopped),
+            true if dead > live / 2 + GRAPH_FROM || self.has_outgrown_its_codes(live) => self.build(stopped),
             true if unlinked > 0 => self.link_some(),
             false if live >= GRAPH_FROM => self.build(stopped),
             _ => return false,
@@ -269,10 +301,15 @@ impl Index {
         if let Err(error) = worked {
             // Searches are exact from now on: slower, and right.
             tracing::error!(index = self.definition.namespace, %error, "a vector index goes without its graph");
-            self.given_up.store(true, Ordering::Relaxed);
-            let _ = self.replace_graph(None, &[]);
+            self.give_up();
         }
         true
+    }
+
+    /// Goes without a graph, after something that was no error.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        let _ = self.replace_graph(None, &[]);
     }
 
     /// Links the next rows.
@@ -281,7 +318,8 @@ impl Index {
             thread::sleep(POLITENESS);
         }
         let taken = self.rows_mut().begin_linking(LINKED_AT_ONCE);
-        let codes = self.codes(&taken);
+        let coder = self.graph().as_ref().map(Graph::codes);
+        let codes = coder.map_or_else(Vec::new, |coder| self.codes(&taken, coder));
         if let Some(graph) = &mut *self.graph_mut() {
             graph.reserve(codes.len())?;
             self.add(graph, &codes)?;
@@ -295,22 +333,61 @@ impl Index {
     fn build(&self, stopped: &AtomicBool) -> Result<()> {
         let all = self.rows_mut().begin_building();
         self.built.store(0, Ordering::Relaxed);
-        let mut graph = Graph::new(self.rows().coder, 2 * self.threads)?;
+        let coder = self.rows().coder;
+        let codes = if self.codes_suffice(all.len()) { coder.narrow() } else { coder };
+        let mut graph = Graph::new(codes, 2 * self.threads)?;
         graph.reserve(all.len())?;
         for part in all.chunks(BUILT_AT_ONCE) {
             if stopped.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            self.add(&graph, &self.codes(part))?;
+            self.add(&graph, &self.codes(part, codes))?;
             self.built.fetch_add(part.len(), Ordering::Relaxed);
         }
         self.replace_graph(Some(graph), &all)
     }
 
     /// Rows on their way into a graph. They do not change any more, so that nobody need hold them.
-    fn codes(&self, taken: &[u32]) -> Vec<(u32, Vec<u8>)> {
+    fn codes(&self, taken: &[u32], codes: Coder) -> Vec<(u32, Vec<u8>)> {
         let rows = self.rows();
-        taken.iter().map(|row| (*row, rows.coder.code(rows.arena.row(*row)))).collect()
+        taken.iter().map(|row| (*row, rows.coder.recode(rows.arena.row(*row), codes))).collect()
+    }
+
+    /// Whether there are so many more vectors than when the codes of the graph were chosen that they are looked at again, and
+    /// found not to suffice.
+    fn has_outgrown_its_codes(&self, live: usize) -> bool {
+        let narrow = self.graph().as_ref().is_some_and(|graph| graph.codes().is_narrow());
+        narrow && live > 2 * self.sampled_at.load(Ordering::Relaxed) && !self.codes_suffice(live)
+    }
+
+    /// Whether codes of 8 bits tell the vectors apart nearly as well as the rows do, by a sample: they do not where vectors
+    /// have much in common, or a few dimensions are far larger than the others.
+    fn codes_suffice(&self, live: usize) -> bool {
+        self.sampled_at.store(live, Ordering::Relaxed);
+        let (coder, sample): (Coder, Vec<Vec<u8>>) = {
+            let rows = self.rows();
+            let step = (rows.live() / SAMPLED).max(1);
+            let sample = rows.live_rows().step_by(step).take(SAMPLED);
+            (rows.coder, sample.map(|row| rows.arena.row(row).to_vec()).collect())
+        };
+        let narrow = coder.narrow();
+        let codes: Vec<Vec<u8>> = sample.iter().map(|row| coder.recode(row, narrow)).collect();
+        let step = (sample.len() / SAMPLED_QUERIES).max(1);
+        let (mut hits, mut asked) = (0usize, 0usize);
+        for query in (0..sample.len()).step_by(step) {
+            let ranks: Vec<f32> = sample.iter().map(|row| coder.rank(&sample[query], row)).collect();
+            let mut by_code: Vec<(f32, usize)> =
+                codes.iter().map(|code| narrow.rank(&codes[query], code)).zip(0..).collect();
+            let nearest = SAMPLED_NEAREST.min(by_code.len());
+            by_code.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+            let mut sorted = ranks.clone();
+            sorted.sort_unstable_by(f32::total_cmp);
+            let Some(farthest) = nearest.checked_sub(1).and_then(|at| sorted.get(at)) else { continue };
+            hits += by_code[..nearest].iter().filter(|(_, at)| ranks[*at] <= *farthest).count();
+            asked += nearest;
+        }
+        // Of ten, nine.
+        hits * 10 >= asked * 9
     }
 
     /// Adds rows to a graph, on as many threads as may.

@@ -56,6 +56,29 @@ pub(crate) fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     sum + a_rest.iter().zip(b_rest).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>()
 }
 
+/// Σ a·b, Σ a² and Σ b² of small whole numbers.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(crate) fn dot_and_squares_i8(a: &[i8], b: &[i8]) -> (i32, i32, i32) {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<BYTES>(), b.as_chunks::<BYTES>());
+    let mut sums = (0i32, 0i32, 0i32);
+    let wide = |number: i8| i32::from(i16::from(number));
+    for (a, b) in a.iter().zip(b) {
+        let mut parts = (0i32, 0i32, 0i32);
+        for at in 0..BYTES {
+            parts.0 += wide(a[at]) * wide(b[at]);
+            parts.1 += wide(a[at]) * wide(a[at]);
+            parts.2 += wide(b[at]) * wide(b[at]);
+        }
+        sums = (sums.0 + parts.0, sums.1 + parts.1, sums.2 + parts.2);
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        sums.0 += wide(*a) * wide(*b);
+        sums.1 += wide(*a) * wide(*a);
+        sums.2 += wide(*b) * wide(*b);
+    }
+    sums
+}
+
 /// Folds two half-precision vectors, given as bits, piece by piece as single precision.
 fn halves(a: &[u16], b: &[u16], fold: impl Fn(&[f32], &[f32]) -> f32) -> f32 {
     let mut wide = ([0f32; HALVES], [0f32; HALVES]);
@@ -103,6 +126,7 @@ mod tests {
             let (a, b) = (bytes(), bytes());
             let expected: i32 = a.iter().zip(&b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
             assert_eq!(dot_i8(&a, &b), expected);
+            assert_eq!(dot_and_squares_i8(&a, &b), (expected, dot_i8(&a, &a), dot_i8(&b, &b)));
         }
     }
 }

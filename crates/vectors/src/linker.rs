@@ -65,8 +65,12 @@ impl Linker {
 
     fn link(&self, index: &Arc<Index>) -> bool {
         catch_unwind(AssertUnwindSafe(|| index.link(&self.stopped))).unwrap_or_else(|_| {
-            tracing::error!(index = index.definition.namespace, "linking vectors panicked");
-            false
+            tracing::error!(
+                index = index.definition.namespace,
+                "linking vectors panicked; the index goes without its graph"
+            );
+            index.give_up();
+            true
         })
     }
 }

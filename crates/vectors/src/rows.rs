@@ -4,7 +4,7 @@ use hashbrown::HashTable;
 use norikv_core::{Error, ErrorKind, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{arena::Arena, coder::Coder};
+use crate::{arena::Arena, coder::Coder, saved::SavedRow};
 
 /// How many bytes of ids that nobody uses are let be.
 const UNUSED_ID_BYTES: usize = 64 * 1024;
@@ -266,12 +266,19 @@ impl Rows {
 
     /// Takes the next rows for the graph, up to a number, and begins to link them.
     pub(crate) fn begin_linking(&mut self, most: usize) -> Vec<u32> {
-        self.drop_dead_unlinked();
-        let most = most.min(self.unlinked.len());
-        let taken: Vec<u32> = self.unlinked.drain(..most).collect();
-        for row in &taken {
-            if let Some(found) = self.rows.get_mut(*row as usize) {
-                found.set(LINKED, true);
+        let mut taken = Vec::with_capacity(most);
+        while taken.len() < most
+            && let Some(row) = self.unlinked.pop_front()
+        {
+            match self.rows.get_mut(row as usize) {
+                Some(found) if found.is(LIVE) => {
+                    found.set(LINKED, true);
+                    taken.push(row);
+                }
+                _ => {
+                    self.dead_unlinked = self.dead_unlinked.saturating_sub(1);
+                    self.free.push(row);
+                }
             }
         }
         self.linked += taken.len();
@@ -324,16 +331,23 @@ impl Rows {
         Ok(())
     }
 
-    /// Makes a row that a saved graph has the vector of an id, which it was when it was saved.
+    /// Makes a row that a saved graph has the vector of an id, if that is what it was when it was saved. Answers whether.
     ///
     /// # Errors
     /// `ResourceExhausted`.
-    pub(crate) fn adopt(&mut self, row: u32, id: &str, revision: u64, vector: &[f32]) -> Result<()> {
+    pub(crate) fn adopt(&mut self, saved: SavedRow, id: &str, vector: &[f32]) -> Result<bool> {
+        if !self.is_linked(saved.row) || self.is_live(saved.row) {
+            return Ok(false);
+        }
         let coder = self.coder;
-        coder.encode(vector, self.arena.row_mut(row)?);
-        self.own(row, id, revision, true);
+        let bytes = self.arena.row_mut(saved.row)?;
+        coder.encode(vector, bytes);
+        if xxh3_64(bytes) != saved.sum {
+            return Ok(false);
+        }
+        self.own(saved.row, id, saved.revision, true);
         self.live_linked += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// The rows that the graph has, in no order.

@@ -5,8 +5,9 @@
 //! with, and one that is missing, damaged or of another version costs time and nothing else.
 //!
 //! Little-endian: magic (8); incarnation, term u64; the bytes of a code, number of rows u32; for each row its number u32, its
-//! revision u64, the length of its id u16 (0 for one that is no vector any more) and the id; the length of the graph
-//! u64, and the graph; the xxh3 of all of this u64.
+//! revision u64, the xxh3 of its bytes u64, the length of its id u16 (0 for one that is no vector any more) and the id; the
+//! length of the graph u64, and the graph; the xxh3 of all of this u64. The sum of a row tells it from another of the same
+//! revision: a store that acknowledges from memory may lose revisions in a power failure that a graph has seen.
 
 use std::{
     collections::HashMap,
@@ -21,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{graph::Graph, index::Index};
 
-const MAGIC: &[u8; 8] = b"norivec1";
+const MAGIC: &[u8; 8] = b"norivec2";
 const EXTENSION: &str = "graph";
 
 /// A graph that was saved, and what its rows were.
@@ -29,8 +30,17 @@ pub(crate) struct Saved {
     pub(crate) graph: Graph,
     /// Every row of the graph.
     pub(crate) linked: Vec<u32>,
-    /// The row and the revision of each id.
-    pub(crate) vectors: HashMap<String, (u32, u64)>,
+    /// What each id was.
+    pub(crate) vectors: HashMap<String, SavedRow>,
+}
+
+/// A vector when it was saved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SavedRow {
+    pub(crate) row: u32,
+    pub(crate) revision: u64,
+    /// The xxh3 of the row's bytes.
+    pub(crate) sum: u64,
 }
 
 /// The directory of the graph files of a store.
@@ -67,29 +77,40 @@ impl GraphFiles {
     }
 
     fn encode(&self, index: &Index) -> Result<Option<Vec<u8>>> {
-        let rows = index.rows();
-        let graph = index.graph();
-        // While rows are being linked, the graph has not all that it is said to have.
-        let Some(graph) = graph.as_ref().filter(|_| rows.linking().next().is_none()) else { return Ok(None) };
-        let linked: Vec<u32> = rows.linked_rows().collect();
         let mut out = Vec::new();
-        out.put_slice(MAGIC);
-        out.put_u64_le(index.incarnation);
-        out.put_u64_le(self.term);
-        out.put_u32_le(to_u32(rows.coder.code_bytes())?);
-        out.put_u32_le(to_u32(linked.len())?);
-        for row in linked {
-            out.put_u32_le(row);
-            out.put_u64_le(rows.revision(row));
-            let id = if rows.is_live(row) { rows.id(row) } else { "" };
-            out.put_u16_le(
-                u16::try_from(id.len()).map_err(|_| Error::internal("an id is longer than ids are"))?,
-            );
-            out.put_slice(id.as_bytes());
+        {
+            let rows = index.rows();
+            let graph = index.graph();
+            // While rows are being linked, the graph has not all that it is said to have.
+            let Some(graph) = graph.as_ref().filter(|_| rows.linking().next().is_none()) else {
+                return Ok(None);
+            };
+            let linked: Vec<u32> = rows.linked_rows().collect();
+            out.put_slice(MAGIC);
+            out.put_u64_le(index.incarnation);
+            out.put_u64_le(self.term);
+            out.put_u32_le(to_u32(graph.codes().stride())?);
+            out.put_u32_le(to_u32(linked.len())?);
+            for row in linked {
+                out.put_u32_le(row);
+                out.put_u64_le(rows.revision(row));
+                out.put_u64_le(xxh3_64(rows.arena.row(row)));
+                let id = if rows.is_live(row) { rows.id(row) } else { "" };
+                out.put_u16_le(
+                    u16::try_from(id.len()).map_err(|_| Error::internal("an id is longer than ids are"))?,
+                );
+                out.put_slice(id.as_bytes());
+            }
         }
-        let graph = graph.save()?;
+        // Nobody but the thread that saves changes the graph; what changes the rows need not wait.
+        let graph = match &*index.graph() {
+            Some(graph) => graph.save()?,
+            None => return Ok(None),
+        };
+        out.reserve_exact(graph.len() + 16);
         out.put_u64_le(graph.len() as u64);
         out.put_slice(&graph);
+        drop(graph);
         out.put_u64_le(xxh3_64(&out));
         Ok(Some(out))
     }
@@ -119,28 +140,30 @@ impl GraphFiles {
         }
         let mut rest = content.strip_prefix(MAGIC)?;
         let coder = index.rows().coder;
-        let of_this = rest.try_get_u64_le().ok()? == index.incarnation
-            && rest.try_get_u64_le().ok()? == self.term
-            && rest.try_get_u32_le().ok()? as usize == coder.code_bytes();
+        let of_this =
+            rest.try_get_u64_le().ok()? == index.incarnation && rest.try_get_u64_le().ok()? == self.term;
         if !of_this {
             return None;
         }
+        let stride = rest.try_get_u32_le().ok()? as usize;
+        let codes = [coder.narrow(), coder].into_iter().find(|codes| codes.stride() == stride)?;
         let count = rest.try_get_u32_le().ok()? as usize;
         let (mut linked, mut vectors) = (Vec::new(), HashMap::new());
         for _ in 0..count {
             let row = rest.try_get_u32_le().ok()?;
             let revision = rest.try_get_u64_le().ok()?;
+            let sum = rest.try_get_u64_le().ok()?;
             let length = usize::from(rest.try_get_u16_le().ok()?);
             let (id, tail) = rest.split_at_checked(length)?;
             rest = tail;
             linked.push(row);
             if length > 0 {
-                vectors.insert(std::str::from_utf8(id).ok()?.to_owned(), (row, revision));
+                vectors.insert(std::str::from_utf8(id).ok()?.to_owned(), SavedRow { row, revision, sum });
             }
         }
         let length = rest.try_get_u64_le().ok()?;
         let graph = Some(rest).filter(|rest| rest.len() as u64 == length)?;
-        let graph = Graph::load(graph, coder, threads).ok().filter(|graph| graph.len() == linked.len())?;
+        let graph = Graph::load(graph, codes, threads).ok().filter(|graph| graph.len() == linked.len())?;
         Some(Saved { graph, linked, vectors })
     }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use norikv_core::{
     Call, ClusterView, Consistency, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult,
     Entry, Error, ErrorKind, Feature, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus,
@@ -168,12 +169,14 @@ impl VectorStore {
 
     /// Vectors may have been deleted by somebody who names them not one by one. The view learns of it by a mark, since it hears
     /// nothing of a version that had no vectors in it.
-    async fn mark(&self) -> Result<()> {
+    async fn mark(&self) {
         if self.view.is_running() {
-            let mark = self.store.put(Put::new(keys::mark(), Vec::new()), Call::default()).await?;
-            self.view.wrote(mark.version);
+            // What was deleted is deleted: that it cannot be marked is no error of the delete. The view learns of it by the watch.
+            match self.store.put(Put::new(keys::mark(), Vec::new()), Call::default()).await {
+                Ok(mark) => self.view.wrote(mark.version),
+                Err(error) => tracing::warn!(%error, "the vector indexes were not told of a delete"),
+            }
         }
-        Ok(())
     }
 
     /// Searches on the workers' threads: one query after the other on each.
@@ -213,33 +216,57 @@ impl VectorStore {
     /// Ranks what was found by what the store has now. Answers the matches, and whether something found is gone.
     async fn rank_again(
         &self,
-        index: &Index,
+        index: &Arc<Index>,
         query: &[f32],
         found: &[Found],
         request: &VectorSearch,
         call: &Call,
     ) -> Result<(Vec<VectorMatch>, bool)> {
         let mut matches = Vec::with_capacity(found.len());
+        let mut read = 0;
         for part in found.chunks(READ_AT_ONCE) {
             let keys = part.iter().map(|found| keys::vector(index.incarnation, &found.id)).collect();
-            let read = GetMany { keys, consistency: request.consistency };
-            let entries = self.store.get_many(read, *call).await?;
-            for (found, entry) in part.iter().zip(entries) {
-                let Some(vector) = entry.map(|entry| keys::decode_vector(&entry.value)) else { continue };
-                if index.definition.check_vector(&vector).is_err() {
-                    continue;
-                }
-                let distance = distance(index.definition.distance, query, &vector);
-                let vector = request.include_vectors.then_some(vector);
-                matches.push(VectorMatch { id: found.id.clone(), distance, vector });
-            }
+            let many = GetMany { keys, consistency: request.consistency };
+            let entries = self.store.get_many(many, *call).await?;
+            let ids = part.iter().map(|found| found.id.clone());
+            let vectors: Vec<(String, Bytes)> =
+                ids.zip(entries).filter_map(|(id, entry)| Some((id, entry?.value))).collect();
+            let (index, query, include, most) =
+                (Arc::clone(index), query.to_vec(), request.include_vectors, request.max_distance);
+            let ranked = self.workers.run(move || rank(&index, &query, vectors, include, most))?.await;
+            let (ranked, all) =
+                ranked.map_err(|_| Error::internal("a vector search ended without an answer"))?;
+            read += all;
+            matches.extend(ranked);
         }
-        let gone = matches.len() < found.len();
         matches.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
-        matches.retain(|found| request.max_distance.is_none_or(|most| found.distance <= most));
         matches.truncate(request.k as usize);
-        Ok((matches, gone))
+        Ok((matches, read < found.len()))
     }
+}
+
+/// How far vectors are that the store has, without those that are too far; and how many of them are vectors of the index.
+fn rank(
+    index: &Index,
+    query: &[f32],
+    vectors: Vec<(String, Bytes)>,
+    include_vectors: bool,
+    max_distance: Option<f32>,
+) -> (Vec<VectorMatch>, usize) {
+    let mut all = 0;
+    let mut matches = Vec::with_capacity(vectors.len());
+    for (id, value) in vectors {
+        let vector = keys::decode_vector(&value);
+        if index.definition.check_vector(&vector).is_err() {
+            continue;
+        }
+        all += 1;
+        let distance = distance(index.definition.distance, query, &vector);
+        if max_distance.is_none_or(|most| distance <= most) {
+            matches.push(VectorMatch { id, distance, vector: include_vectors.then_some(vector) });
+        }
+    }
+    (matches, all)
 }
 
 /// What a worker found for a query, and how long that took.
@@ -303,7 +330,7 @@ impl Store for VectorStore {
         let range = request.range.clone();
         let result = self.store.delete_range(request, call).await?;
         if result.deleted > 0 && range.overlaps(&keys::viewed()) {
-            self.mark().await?;
+            self.mark().await;
         }
         Ok(result)
     }
@@ -325,7 +352,7 @@ impl Store for VectorStore {
         });
         let result = self.store.txn(request, call).await?;
         if concerns {
-            self.mark().await?;
+            self.mark().await;
         }
         Ok(result)
     }
@@ -410,7 +437,8 @@ impl Store for VectorStore {
         let index = index.ok_or_else(|| Error::vector_index_not_found(&request.namespace))?;
         request.queries.iter().try_for_each(|query| index.definition.check_vector(query))?;
         let lossy = index.definition.quantization != Quantization::None;
-        if request.include_vectors {
+        // What is left out of an answer does not count; what is in it, is counted again.
+        if request.include_vectors && request.id_prefix.is_empty() && request.max_distance.is_none() {
             let matches = request.queries.len() * index.live().min(request.k as usize);
             check_answer(matches * index.definition.dimensions as usize * size_of::<f32>())?;
         }
@@ -425,6 +453,7 @@ impl Store for VectorStore {
         for attempt in 1.. {
             let mut results: Vec<VectorSearchResult> = Vec::with_capacity(queries.len());
             let mut lacking = false;
+            let mut bytes = 0;
             for (searched, query) in self.search(&index, &queries, &wanted).await?.into_iter().zip(&*queries)
             {
                 let start = Instant::now();
@@ -439,6 +468,11 @@ impl Store for VectorStore {
                         .map(|found| VectorMatch { id: found.id, distance: found.distance, vector: None })
                         .collect()
                 };
+                bytes += matches
+                    .iter()
+                    .filter_map(|found| Some(size_of_val(found.vector.as_deref()?)))
+                    .sum::<usize>();
+                check_answer(bytes)?;
                 let search_time_us = micros(searched.time + start.elapsed());
                 results.push(VectorSearchResult { matches, search_time_us });
             }

@@ -22,7 +22,7 @@ use crate::{
     keys::{self, Key},
     linker::Linker,
     rows::Rows,
-    saved::{GraphFiles, Saved},
+    saved::{GraphFiles, Saved, SavedRow},
 };
 
 /// How many keys of a dropped index are looked at at a time.
@@ -42,6 +42,8 @@ enum Progress {
     Loading,
     /// It has everything up to this revision.
     At(u64),
+    /// It could not read what the store has, for this reason, and will try again.
+    Failing(Error),
     /// It goes no further.
     Ended(Error),
 }
@@ -203,14 +205,14 @@ impl View {
         let is_there = |progress: &Progress| match progress {
             Progress::Loading => false,
             Progress::At(revision) => *revision >= written,
-            Progress::Ended(_) => true,
+            Progress::Failing(_) | Progress::Ended(_) => true,
         };
         // Nearly always it is there, and then nothing is to be waited for.
         if !matches!(&*self.progress.borrow(), progress @ Progress::At(_) if is_there(progress)) {
             self.start()?;
             let mut progress = self.progress.subscribe();
             let reached = progress.wait_for(is_there).await.map_err(|_| Error::closed("the store"))?.clone();
-            if let Progress::Ended(error) = reached {
+            if let Progress::Failing(error) | Progress::Ended(error) = reached {
                 return Err(error);
             }
         }
@@ -244,7 +246,7 @@ impl View {
                 ErrorKind::Compacted => self.progress.send_replace(Progress::Loading),
                 _ => {
                     tracing::warn!(%error, "the vector indexes do not reach their store");
-                    self.progress.send_replace(Progress::Loading)
+                    self.progress.send_replace(Progress::Failing(error))
                 }
             };
             attempt = attempt.saturating_add(1);
@@ -333,6 +335,8 @@ impl View {
             let page = self.store.scan(scan.clone(), Call::default()).await?;
             let (version, next) = (page.version, scan.next(&page));
             page.entries.into_iter().for_each(&mut take);
+            // A store that need not wait for its disk answers at once, again and again: who is to stop is asked in between.
+            tokio::task::yield_now().await;
             match next {
                 Some(next) => scan = next,
                 None => return Ok(version),
@@ -476,6 +480,8 @@ fn take_changes(index: &Index, changes: &[Event]) {
             EventKind::Delete => rows.delete(id, event.entry.version.index),
             EventKind::Put => {
                 if let Err(error) = take_vector(index, &mut rows, id, &event.entry, None) {
+                    // Better missing than as it was.
+                    rows.delete(id, event.entry.version.index);
                     tracing::error!(index = index.definition.namespace, %error, "a vector is missing from its index");
                 }
             }
@@ -490,7 +496,7 @@ fn take_vector(
     rows: &mut Rows,
     id: &str,
     entry: &Entry,
-    known: Option<&(u32, u64)>,
+    known: Option<&SavedRow>,
 ) -> Result<()> {
     let vector = keys::decode_vector(&entry.value);
     // Entries are the user's, too: what is no vector of this index is none of its business.
@@ -499,8 +505,8 @@ fn take_vector(
         rows.delete(id, entry.version.index);
         return Ok(());
     }
-    match known {
-        Some((row, revision)) if *revision == entry.version.index => rows.adopt(*row, id, *revision, &vector),
+    match known.filter(|known| known.revision == entry.version.index) {
+        Some(known) if rows.adopt(*known, id, &vector)? => Ok(()),
         _ => rows.put(id, entry.version.index, &vector),
     }
 }

@@ -69,6 +69,8 @@ impl VectorStore {
             let window = u64::try_from(self.idempotency_window.as_millis()).unwrap_or(u64::MAX);
             let mut put = Put::new(record, keys::encode_record(fingerprint, answer));
             put.ttl = Some(Ttl::from_millis(window.max(1))?);
+            // The store's own writes and those of vectors have one set of keys.
+            put.idempotency_key = Some(key.to_owned());
             then.push(TxnOp::Put(put));
         }
         let result = self.store.txn(Txn { compares, then, otherwise }, Call::default()).await?;

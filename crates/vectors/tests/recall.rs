@@ -4,7 +4,9 @@
 mod common;
 
 use common::{clustered, exact, insert_all, open_memory, search};
-use norikv_core::{Call, DistanceFunction, Quantization, Store, VectorIndexType};
+use norikv_core::{
+    Call, DistanceFunction, ErrorKind, Put, Quantization, Store, VectorIndexType, VectorInsert, VectorItem,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn searches_find_what_every_distance_computed_finds() {
@@ -95,4 +97,60 @@ async fn vectors_that_have_much_in_common_are_told_apart() {
         assert!(recall >= 0.95, "{distance:?}: {recall}");
         store.close().await.unwrap();
     }
+}
+
+/// Codes of 8 bits say nothing of such vectors: the graph has to notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_that_have_nearly_all_in_common_are_told_apart() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let far = |at: usize, random: &mut fastrand::Rng| match at {
+        // A thousand, and a little.
+        0 => 1_000.0 + random.f32(),
+        _ => random.f32(),
+    };
+    for (name, offset) in [("offset", 100.0), ("one large dimension", 0.0)] {
+        let mut vector = || -> Vec<f32> {
+            (0..24)
+                .map(|at| if offset > 0.0 { offset + random.f32() } else { far(at, &mut random) })
+                .collect()
+        };
+        let vectors: Vec<_> = (0..3_000).map(|at| (format!("id:{at}"), vector())).collect();
+        let queries: Vec<_> = (0..40).map(|at| (format!("query:{at}"), vector())).collect();
+        let store = open_memory().await;
+        let distance = DistanceFunction::Euclidean;
+        common::create(&store, common::index("n", 24, distance, VectorIndexType::Hnsw, Quantization::None))
+            .await;
+        insert_all(&store, "n", &vectors).await;
+        common::until_indexed(&store).await;
+        let mut hits = 0;
+        for query in &queries {
+            let expected = exact(&vectors, query, distance, 10);
+            let found = search(&store, "n", query, 10).await;
+            hits += found.iter().filter(|found| expected.iter().any(|(id, _)| *id == found.id)).count();
+        }
+        assert!(hits >= 380, "{name}: {hits} of 400");
+        assert_eq!(search(&store, "n", &queries[0], 2_000).await.len(), 2_000);
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_of_a_put_is_none_of_an_insert_nor_the_other_way_round() {
+    let store = open_memory().await;
+    let index = common::index("n", 2, DistanceFunction::Cosine, VectorIndexType::Hnsw, Quantization::None);
+    common::create(&store, index).await;
+    let put = |key: &str| Put { idempotency_key: Some(key.into()), ..Put::new("k", "v") };
+    let insert = |key: &str| VectorInsert {
+        namespace: "n".into(),
+        vectors: vec![VectorItem { id: "a".into(), vector: vec![1.0, 2.0] }],
+        idempotency_key: Some(key.into()),
+    };
+    store.put(put("first"), Call::default()).await.unwrap();
+    let error = store.vector_insert(insert("first"), Call::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let version = store.vector_insert(insert("second"), Call::default()).await.unwrap();
+    let error = store.put(put("second"), Call::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(store.vector_insert(insert("second"), Call::default()).await.unwrap(), version);
+    store.close().await.unwrap();
 }
