@@ -231,4 +231,69 @@ mod tests {
         writer.u32(u32::MAX);
         assert!(VectorCall::read(INSERT, &mut Reader::new(writer.0.freeze())).is_err());
     }
+
+    fn read(op: u8, write: impl Fn(&mut Writer)) -> VectorCall {
+        let mut writer = Writer::default();
+        write(&mut writer);
+        let mut reader = Reader::new(writer.0.freeze());
+        let call = VectorCall::read(op, &mut reader).unwrap().unwrap();
+        assert!(reader.is_empty(), "all of the frame is read");
+        call
+    }
+
+    /// A search as `src/vector.ts` writes it: the fields in its order, and those of `flags` only.
+    fn read_search_of(consistency: u8, flags: u8) -> VectorSearch {
+        let call = read(SEARCH, |frame| {
+            frame.text("index");
+            frame.u8(consistency);
+            frame.u8(flags);
+            frame.f64(7.0);
+            if flags & HAS_MAX_DISTANCE != 0 {
+                frame.f64(0.1);
+            }
+            if flags & HAS_EF_SEARCH != 0 {
+                frame.f64(300.0);
+            }
+            frame.text("a/");
+            frame.u32(2);
+            write_vector(frame, &[1.0, 2.0]);
+            write_vector(frame, &[3.0]);
+        });
+        let VectorCall::Search(search) = call else { panic!("{call:?}") };
+        search
+    }
+
+    #[test]
+    fn each_field_of_a_search_crosses_by_itself() {
+        let words = [Consistency::Lease, Consistency::Linearizable, Consistency::StaleOk];
+        for (number, consistency) in (0..).zip(words) {
+            for flags in 0..=INCLUDE_VECTORS | HAS_MAX_DISTANCE | HAS_EF_SEARCH {
+                let search = read_search_of(number, flags);
+                assert_eq!(search.namespace, "index");
+                assert_eq!(search.consistency, consistency);
+                assert_eq!(search.include_vectors, flags & INCLUDE_VECTORS != 0);
+                // The 32-bit float that is nearest to what JavaScript gave.
+                assert_eq!(search.max_distance, (flags & HAS_MAX_DISTANCE != 0).then_some(0.1));
+                assert_eq!(search.ef_search, (flags & HAS_EF_SEARCH != 0).then_some(300));
+                assert_eq!(search.k, 7);
+                assert_eq!(search.id_prefix, "a/");
+                assert_eq!(search.queries, [vec![1.0, 2.0], vec![3.0]]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_consistency_of_a_get_crosses() {
+        let words = [Consistency::Lease, Consistency::Linearizable, Consistency::StaleOk];
+        for (number, consistency) in (0..).zip(words) {
+            let call = read(GET, |frame| {
+                frame.text("index");
+                frame.u8(number);
+                frame.text("id");
+            });
+            let VectorCall::Get(get) = call else { panic!("{call:?}") };
+            assert_eq!((get.namespace.as_str(), get.id.as_str()), ("index", "id"));
+            assert_eq!(get.consistency, consistency);
+        }
+    }
 }
