@@ -37,6 +37,10 @@ const HAS_EF_SEARCH = 4;
 
 /** The most vectors or queries of one call. The core refuses more; what is gathered for it has an end. */
 const MAX_AT_ONCE = 100;
+/** The most numbers of a vector. The core refuses more; what is copied for it has an end. */
+const MAX_DIMENSIONS = 4096;
+/** Half of a surrogate pair, which UTF-8 does not have. */
+const LONE_SURROGATE = /\p{Surrogate}/u;
 
 // A vector crosses as it lies in memory, and frames are little-endian. No engine runs on a machine that is not.
 if (new Uint8Array(new Uint32Array([1]).buffer)[0] !== 1) {
@@ -300,9 +304,9 @@ function gather<T>(
   };
 }
 
-/** Writes a vector: one copy of its bytes. */
+/** Writes a vector: one copy of its bytes. What is too long is refused before it is looked at. */
 function writeVector(frame: FrameWriter, vector: unknown, name: string): void {
-  const floats = isFloats(vector) ? vector : toFloats(vector, name);
+  const floats = isFloats(vector) ? checkLength(vector) : toFloats(vector, name);
   // An array that was taken away, or whose buffer has shrunk, has no buffer to look at any more.
   frame.bytes(
     floats.length === 0
@@ -318,14 +322,22 @@ function isFloats(given: unknown): given is Float32Array {
   );
 }
 
-/** @throws InvalidArgumentError unless it is an array with a number at each place. */
+/** @throws InvalidArgumentError, as the core does, if it is longer than any vector is. */
+function checkLength<T extends { readonly length: number }>(vector: T): T {
+  if (vector.length <= MAX_DIMENSIONS) return vector;
+  throw new InvalidArgumentError(
+    `a vector has 1 to ${MAX_DIMENSIONS} numbers; this one has ${vector.length}`,
+  );
+}
+
+/** @throws InvalidArgumentError unless it is an array with a number at each place, and no longer than any vector is. */
 function toFloats(given: unknown, name: string): Float32Array {
   if (!Array.isArray(given)) {
     throw new InvalidArgumentError(
       `${name} is a Float32Array or an array of numbers; got ${describe(given)}`,
     );
   }
-  const list: readonly unknown[] = given;
+  const list: readonly unknown[] = checkLength(given);
   // Not `every`, which leaves the holes out.
   for (let at = 0; at < list.length; at++) {
     if (typeof list[at] !== 'number') {
@@ -340,6 +352,12 @@ function toFloats(given: unknown, name: string): Float32Array {
 function writeText(frame: FrameWriter, given: unknown, name: string): void {
   if (typeof given !== 'string') {
     throw new InvalidArgumentError(`${name} is a string; got ${describe(given)}`);
+  }
+  // All of them would become U+FFFD: two names or ids would be one.
+  if (LONE_SURROGATE.test(given)) {
+    throw new InvalidArgumentError(
+      `${name} is text that UTF-8 can say; got half of a surrogate pair in ${describe(given)}`,
+    );
   }
   frame.text(given);
 }

@@ -1,6 +1,10 @@
 // Bad input to the vector calls: each with its error that says what was found and where, and without an effect.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { InvalidArgumentError, VectorDimensionMismatchError } from '@norikv/client';
+import {
+  InvalidArgumentError,
+  VectorDimensionMismatchError,
+  VectorIndexNotFoundError,
+} from '@norikv/client';
 import type { NoriKVClient, Version } from '@norikv/client';
 import { failure } from './errors';
 import { kinds } from './stores';
@@ -103,6 +107,21 @@ describe.each(kinds)('bad input to the vectors of $name', (kind) => {
     await refused(['513', '512'], ...withId('i'.repeat(513)));
     await refused(['514', '512'], ...withId('é'.repeat(257)));
     await refused(['id', '512'], ...withId(''));
+  });
+
+  test('a name, an id or a prefix with half of a surrogate pair, which would be that of another', async () => {
+    for (const half of ['\ud83d', '\udd11', 'a\ud83d', '\udd11\ud83d', '🔑\udd11', '\ud83d🔑']) {
+      await refused(['namespace', 'surrogate'], ...withNamespace(half));
+      await refused(['id', 'surrogate'], ...withId(half));
+      await refused(['idPrefix', 'surrogate'], () =>
+        plain.vectorSearch('index', [1, 2, 3], 1, { idPrefix: half }),
+      );
+    }
+    // Whole pairs, and the character that halves would have become, are text.
+    for (const whole of ['🔑', '\ud83d\udd11', '\ufffd']) {
+      expect(await client.vectorGet('index', whole)).toBeNull();
+      await failure(VectorIndexNotFoundError, () => client.vectorGet(whole, 'id'));
+    }
   });
 
   test('dimensions that are no number from 1 to 4,096', async () => {
@@ -235,9 +254,7 @@ describe.each(kinds)('bad input to the vectors of $name', (kind) => {
     // eslint-disable-next-line @typescript-eslint/no-array-delete -- a hole is what is refused
     delete hole[1];
     await refused(['at 1', 'a hole'], ...withVector(hole));
-    const sparse: number[] = [];
-    sparse.length = 2 ** 32 - 1;
-    await refused(['at 0', 'a hole'], ...withVector(sparse));
+    await refused(['at 0', 'a hole'], ...withVector(Array(4096)));
     for (const [wrong, shown] of [
       ['0.3', 'the string "0.3"'],
       [null, 'null'],
@@ -287,6 +304,30 @@ describe.each(kinds)('bad input to the vectors of $name', (kind) => {
     const shrunk = new Float32Array(buffer, 4, 2);
     buffer.resize(4);
     await refused(['has 0'], ...withVector(shrunk));
+  });
+
+  test('a vector that is too long is refused before any of it is looked at', async () => {
+    const huge = new Float32Array(10_000_000);
+    // Whoever copies its numbers asks for their memory first.
+    Object.defineProperty(huge, 'buffer', {
+      get: () => {
+        throw new Error('its memory was looked at');
+      },
+    });
+    const sparse: number[] = [];
+    sparse.length = 2 ** 32 - 1;
+    // In the words of the core, which refuses those that are too short.
+    const says = 'a vector has 1 to 4096 numbers; this one has';
+    await refused([`${says} 0`], ...withVector([]));
+    await refused([`${says} 10000000`], ...withVector(huge));
+    await refused([`${says} 4294967295`], ...withVector(sparse));
+    await refused(
+      [`${says} 10000000`],
+      () => plain.vectorInsertMany('index', Array(100).fill({ id: 'id', vector: huge })),
+      () => plain.vectorSearchMany('index', Array(100).fill(huge), 1),
+    );
+    const longest = new Float32Array(4096).fill(1);
+    for (const call of withVector(longest)) await failure(VectorDimensionMismatchError, call);
   });
 
   test('a vector of zeros, where the distance is the angle', async () => {
