@@ -6,6 +6,7 @@ import type {
   VectorIndexType,
   VectorSearchResult,
 } from '@norikv/client';
+import { turn } from './turn';
 
 export const indexTypes: readonly VectorIndexType[] = ['brute_force', 'hnsw'];
 
@@ -63,4 +64,15 @@ export async function indexOf(
     await client.vectorInsertMany(name, items);
   }
   return name;
+}
+
+/** Waits until all vectors of an index are in its graph. */
+export async function untilIndexed(client: NoriKVClient, name: string): Promise<void> {
+  for (;;) {
+    const infos = await client.vectorIndexes();
+    const info = infos.find(({ namespace }) => namespace === name);
+    if (info === undefined) throw new Error(`there is no index ${name}`);
+    if (info.indexed === info.vectors) return;
+    await turn();
+  }
 }
