@@ -516,8 +516,8 @@ export class NoriKVClient implements AsyncDisposable {
    *
    * @param namespace - The name of the index: 1 to 256 bytes of UTF-8, the prefix of the client's own namespace included.
    * @param dimensions - How many numbers each of its vectors has: 1 to 4,096.
-   * @throws {@link VectorIndexExistsError} if another one has that name; {@link UnsupportedError} from a store without
-   *   vectors, as from each of the calls below.
+   * @throws {@link VectorIndexExistsError} if another one has that name; {@link InvalidArgumentError} for what cannot be an
+   *   index; {@link UnsupportedError} from a store without vectors, as from each of the calls below.
    */
   vectorCreateIndex(
     namespace: string,
@@ -527,18 +527,42 @@ export class NoriKVClient implements AsyncDisposable {
     options?: VectorCreateIndexOptions,
   ): Promise<boolean>;
 
-  /** Drops a vector index with all of its vectors: `true` if it was there. */
+  /**
+   * Drops a vector index with all of its vectors: `true` if it was there.
+   *
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('colors', 3, 'cosine', 'hnsw');
+   * console.log(await client.vectorDropIndex('colors')); // true
+   * console.log(await client.vectorDropIndex('colors')); // false
+   * ```
+   *
+   * @throws {@link InvalidArgumentError} for a name that no index has.
+   */
   vectorDropIndex(namespace: string, options?: VectorDropIndexOptions): Promise<boolean>;
 
   /**
    * Inserts a vector, or replaces the one that has its id, and answers the version of the write. It is durable as a put
    * is, and the next search finds it. An error's `outcome` is `'unknown'` where that of a put would be.
    *
-   * @param id - 1 to 512 bytes of UTF-8.
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('colors', 3, 'cosine', 'hnsw');
+   * await client.vectorInsert('colors', 'red', [1, 0, 0]);
+   * await client.vectorInsert('colors', 'red', new Float32Array([1, 0.1, 0]));
+   * console.log((await client.vectorIndexes())[0]?.vectors); // 1
+   * ```
+   *
+   * @param id - 1 to 512 bytes of UTF-8. Half of a surrogate pair, which UTF-8 does not have, is refused, here and in names
+   *   of indexes.
    * @param vector - Copied in this call: it may be changed right after.
-   * @throws {@link VectorIndexNotFoundError}; {@link VectorDimensionMismatchError}; {@link InvalidArgumentError} for a
-   *   number that is `NaN` or infinite as a 32-bit float, for squares that sum up to more than about 4e37, and for a
-   *   vector of zeros where the distance is `'cosine'`.
+   * @throws {@link VectorIndexNotFoundError}; {@link VectorDimensionMismatchError}; {@link InvalidArgumentError} for more
+   *   than 4,096 numbers, a number that is `NaN` or infinite as a 32-bit float, for squares that sum up to more than about
+   *   4e37, and for a vector of zeros where the distance is `'cosine'`.
    */
   vectorInsert(
     namespace: string,
@@ -561,7 +585,8 @@ export class NoriKVClient implements AsyncDisposable {
    * console.log(matches[0]?.id); // p42
    * ```
    *
-   * @throws As {@link NoriKVClient.vectorInsert}.
+   * @throws As {@link NoriKVClient.vectorInsert}; {@link InvalidArgumentError} for no vectors, for more than 100, and for
+   *   two with one id.
    */
   vectorInsertMany(
     namespace: string,
@@ -572,7 +597,17 @@ export class NoriKVClient implements AsyncDisposable {
   /**
    * Deletes a vector: `true` if it was there. No later search answers it.
    *
-   * @throws {@link VectorIndexNotFoundError}.
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('colors', 3, 'cosine', 'hnsw');
+   * await client.vectorInsert('colors', 'red', [1, 0, 0]);
+   * console.log(await client.vectorDelete('colors', 'red')); // true
+   * console.log((await client.vectorSearch('colors', [1, 0, 0], 1)).matches.length); // 0
+   * ```
+   *
+   * @throws {@link VectorIndexNotFoundError}; {@link InvalidArgumentError} for an id that no vector has.
    */
   vectorDelete(namespace: string, id: string, options?: VectorDeleteOptions): Promise<boolean>;
 
@@ -580,7 +615,17 @@ export class NoriKVClient implements AsyncDisposable {
    * Reads a vector, with all of the numbers that were inserted, whatever the index's `quantization`; `null` if it is
    * not there.
    *
-   * @throws {@link VectorIndexNotFoundError}.
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('colors', 3, 'cosine', 'hnsw', { quantization: 'int8' });
+   * await client.vectorInsert('colors', 'orange', [1, 0.5, 0]);
+   * console.log((await client.vectorGet('colors', 'orange'))?.join(' ')); // 1 0.5 0
+   * console.log(await client.vectorGet('colors', 'blue')); // null
+   * ```
+   *
+   * @throws {@link VectorIndexNotFoundError}; {@link InvalidArgumentError} for an id that no vector has.
    */
   vectorGet(
     namespace: string,
@@ -590,6 +635,18 @@ export class NoriKVClient implements AsyncDisposable {
 
   /**
    * Looks for the `k` vectors nearest to a query; fewer, if there are fewer.
+   *
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('places', 2, 'euclidean', 'hnsw');
+   * await client.vectorInsert('places', 'inn:1', [3, 4]);
+   * await client.vectorInsert('places', 'inn:2', [30, 40]);
+   * await client.vectorInsert('places', 'mill:1', [0, 1]);
+   * const { matches } = await client.vectorSearch('places', [0, 0], 10, { idPrefix: 'inn:', maxDistance: 5 });
+   * console.log(matches.map(({ id, distance }) => `${id} ${distance}`).join(', ')); // inn:1 5
+   * ```
    *
    * @param k - A whole number from 1 to 10,000.
    * @throws As {@link NoriKVClient.vectorInsert}, for the query; {@link ResourceExhaustedError} for vectors of more than
@@ -605,7 +662,19 @@ export class NoriKVClient implements AsyncDisposable {
   /**
    * The same for 1 to 100 queries at once. Answers a result for each, in their order.
    *
-   * @throws As {@link NoriKVClient.vectorSearch}; one bad query fails them all.
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('places', 2, 'euclidean', 'hnsw');
+   * await client.vectorInsert('places', 'inn', [3, 4]);
+   * await client.vectorInsert('places', 'mill', [0, 1]);
+   * const results = await client.vectorSearchMany('places', [[0, 0], [4, 4]], 1);
+   * console.log(results.map(({ matches }) => matches[0]?.id).join(' ')); // mill inn
+   * ```
+   *
+   * @throws As {@link NoriKVClient.vectorSearch}; one bad query fails them all. {@link InvalidArgumentError} for no
+   *   queries, and for more than 100.
    */
   vectorSearchMany(
     namespace: string,
@@ -614,7 +683,21 @@ export class NoriKVClient implements AsyncDisposable {
     options?: VectorSearchOptions,
   ): Promise<VectorSearchResult[]>;
 
-  /** The vector indexes there are, in the order of their names. Within a namespace: those of it, without its prefix. */
+  /**
+   * The vector indexes there are, in the order of their names. Within a namespace: those of it, without its prefix.
+   *
+   * ```ts
+   * import { NoriKVClient } from '@norikv/client';
+   *
+   * await using client = await NoriKVClient.open('memory:');
+   * await client.vectorCreateIndex('colors', 3, 'cosine', 'hnsw');
+   * await client.vectorInsert('colors', 'red', [1, 0, 0]);
+   * const [index] = await client.vectorIndexes();
+   * console.log(index?.namespace, index?.dimensions, index?.vectors); // colors 3 1
+   * ```
+   *
+   * @throws {@link UnsupportedError} from a store without vectors.
+   */
   vectorIndexes(options?: CallOptions): Promise<VectorIndexInfo[]>;
 
   /**
@@ -1175,7 +1258,7 @@ export interface VectorSearchOptions extends GetOptions {
    * least `k` are looked at.
    */
   readonly efSearch?: number | undefined;
-  /** Look only at vectors whose ids begin so. */
+  /** Look only at vectors whose ids begin so: up to 512 bytes of UTF-8. */
   readonly idPrefix?: string | undefined;
 }
 
