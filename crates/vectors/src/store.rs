@@ -493,12 +493,14 @@ impl Store for VectorStore {
     async fn status(&self, call: Call) -> Result<Status> {
         let mut status = self.store.status(call).await?;
         status.features.push(Feature::Vectors.as_str().to_owned());
-        let infos = self.infos().await?;
-        status.vectors = Some(infos.iter().fold(VectorStatus::default(), |sum, info| VectorStatus {
-            indexes: sum.indexes + 1,
-            vectors: sum.vectors + info.vectors,
-            indexed: sum.indexed + info.indexed,
-        }));
+        status.vectors = Some(match self.view.loading() {
+            Some(loading) => loading,
+            None => self.infos().await?.iter().fold(VectorStatus::default(), |sum, info| VectorStatus {
+                indexes: sum.indexes + 1,
+                vectors: sum.vectors + info.vectors,
+                indexed: sum.indexed + info.indexed,
+            }),
+        });
         Ok(status)
     }
 

@@ -13,7 +13,7 @@ use std::{
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use norikv_core::{
     Backoff, Call, DeleteRange, Entry, Error, ErrorKind, Event, EventKind, KeyRange, Order, Result, Scan,
-    StoreRef, Version, Watch, WatchBatch,
+    StoreRef, VectorStatus, Version, Watch, WatchBatch,
 };
 use tokio::sync::watch;
 
@@ -63,6 +63,8 @@ pub(crate) struct View {
     threads: usize,
     indexes: RwLock<Indexes>,
     progress: watch::Sender<Progress>,
+    /// How many indexes and vectors were read by a loading that goes on.
+    read: (AtomicU64, AtomicU64),
     /// The newest revision that a write through this process made.
     written: AtomicU64,
     linker: Linker,
@@ -97,6 +99,7 @@ impl View {
             threads,
             indexes: RwLock::default(),
             progress: watch::Sender::new(Progress::Loading),
+            read: (AtomicU64::new(0), AtomicU64::new(0)),
             written: AtomicU64::new(0),
             linker: Linker::new(save_every),
             stop: watch::Sender::new(false),
@@ -219,6 +222,16 @@ impl View {
         Ok(())
     }
 
+    /// How far it is, if it still reads what the store has.
+    pub(crate) fn loading(&self) -> Option<VectorStatus> {
+        let loading = self.is_running() && matches!(*self.progress.borrow(), Progress::Loading);
+        loading.then(|| VectorStatus {
+            indexes: self.read.0.load(Ordering::Relaxed),
+            vectors: self.read.1.load(Ordering::Relaxed),
+            indexed: 0,
+        })
+    }
+
     /// The index of a name.
     pub(crate) fn find(&self, namespace: &str) -> Option<Arc<Index>> {
         self.indexes.read().unwrap_or_else(PoisonError::into_inner).by_name.get(namespace).cloned()
@@ -281,6 +294,8 @@ impl View {
         if let Some(files) = self.files() {
             files.remove_others(|incarnation| indexes.by_incarnation.contains_key(&incarnation));
         }
+        self.read.0.store(indexes.by_name.len() as u64, Ordering::Relaxed);
+        self.read.1.store(0, Ordering::Relaxed);
         let mut failed = None;
         let mut orphans = Vec::new();
         let mut scan = Scan::new(keys::vectors());
@@ -293,6 +308,7 @@ impl View {
                 }
                 return;
             };
+            self.read.1.fetch_add(1, Ordering::Relaxed);
             let known = saved.get(&incarnation).and_then(|saved| saved.vectors.get(id));
             let mut rows = index.rows_mut();
             if let Err(error) = take_vector(index, &mut rows, id, &entry, known) {
