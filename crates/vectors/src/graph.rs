@@ -106,8 +106,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Adds a row that there is room for. Several threads may at a time, while no search goes on: the library's
-    /// searches take no locks.
+    /// Adds a row that there is room for. No search may go on: the library's take no locks.
     ///
     /// # Errors
     /// `ResourceExhausted`.

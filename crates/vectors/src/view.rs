@@ -285,7 +285,7 @@ impl View {
                 unknown_definitions = true;
                 continue;
             };
-            if let Some(found) = self.files().and_then(|files| files.load(&index, 2 * self.threads)) {
+            if let Some(found) = self.files().and_then(|files| files.load(&index, self.threads + 1)) {
                 index.rows_mut().restore(&found.linked)?;
                 saved.insert(index.incarnation, found);
             }

@@ -154,3 +154,21 @@ async fn an_idempotency_key_of_a_put_is_none_of_an_insert_nor_the_other_way_roun
     assert_eq!(store.vector_insert(insert("second"), Call::default()).await.unwrap(), version);
     store.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_vector_of_a_graph_finds_itself() {
+    for seed in 0..4 {
+        let store = open_memory().await;
+        let distance = DistanceFunction::Euclidean;
+        common::create(&store, common::index("n", 32, distance, VectorIndexType::Hnsw, Quantization::None))
+            .await;
+        let vectors = clustered(seed, 2_500, 32);
+        insert_all(&store, "n", &vectors).await;
+        common::until_indexed(&store).await;
+        for vector in &vectors {
+            let found = search(&store, "n", vector, 1).await;
+            assert_eq!(found[0].id, vector.0, "seed {seed}");
+        }
+        store.close().await.unwrap();
+    }
+}
