@@ -21,7 +21,7 @@ const DEFAULT_EF: usize = 128;
 const EXACT_BYTES: usize = 1024 * 1024;
 /// How many rows a graph takes while searches wait.
 const LINKED_AT_ONCE: usize = 8;
-/// How many rows a new graph takes while changes wait.
+/// How many rows a new graph takes before it is asked whether to go on.
 const BUILT_AT_ONCE: usize = 256;
 /// How many vectors are looked at to choose the codes of a graph, how many of them ask for their nearest, and for how many.
 const SAMPLED: usize = 1_000;
@@ -45,7 +45,6 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Found {
     pub(crate) id: String,
-    pub(crate) revision: u64,
     pub(crate) distance: f32,
 }
 
@@ -146,7 +145,7 @@ fn walk(
 /// A vector index in memory: a view of the vectors that the store has.
 ///
 /// Locks are taken in this order: `rows`, `graph`. A search has both shared. What changes vectors has `rows` alone; what
-/// links has `rows` shared and `graph` alone.
+/// links has `graph` alone, and `rows` only before and after.
 pub(crate) struct Index {
     pub(crate) definition: VectorIndex,
     /// What tells it from an index that had the name before.
@@ -252,11 +251,11 @@ impl Index {
             (None, Some(matching)) => nearest.show_all(query, matching.into_iter()),
             (None, None) => nearest.show_all(query, rows.live_rows()),
         }
-        let found = nearest.heap.into_sorted_vec().into_iter().map(|candidate| Found {
-            id: rows.id(candidate.row).to_owned(),
-            revision: rows.revision(candidate.row),
-            distance: candidate.distance,
-        });
+        let found = nearest
+            .heap
+            .into_sorted_vec()
+            .into_iter()
+            .map(|candidate| Found { id: rows.id(candidate.row).to_owned(), distance: candidate.distance });
         let near = |found: &Found| {
             wanted.ranked_again || wanted.max_distance.is_none_or(|most| found.distance <= most)
         };
@@ -299,14 +298,13 @@ impl Index {
             _ => return false,
         };
         if let Err(error) = worked {
-            // Searches are exact from now on: slower, and right.
             tracing::error!(index = self.definition.namespace, %error, "a vector index goes without its graph");
             self.give_up();
         }
         true
     }
 
-    /// Goes without a graph, after something that was no error.
+    /// Goes without a graph from now on: searches are exact, which is slower, and right.
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
         let _ = self.replace_graph(None, &[]);

@@ -82,6 +82,11 @@ pub(crate) fn viewed() -> KeyRange {
     KeyRange { start: definitions().start, end: vectors().end }
 }
 
+/// Whether a view follows a key. Every write is asked, so it allocates nothing.
+pub(crate) fn is_viewed(key: &[u8]) -> bool {
+    key.strip_prefix(PREFIX).and_then(<[u8]>::first).is_some_and(|tag| (DEFINITION..=VECTOR).contains(tag))
+}
+
 /// What a key is; nothing, if nothing of ours.
 pub(crate) fn parse(key: &[u8]) -> Option<Key<'_>> {
     let (tag, rest) = key.strip_prefix(PREFIX)?.split_first()?;
@@ -173,6 +178,9 @@ mod tests {
         assert!(vector(7, "id").starts_with(norikv_core::VECTOR_KEY_PREFIX));
         assert!(viewed().contains(&definition("a")) && viewed().contains(&vector(u64::MAX, "z")));
         assert!(viewed().contains(&mark()) && !viewed().contains(&record("a")));
+        for key in [&definition("a")[..], &vector(0, "z"), &mark(), &record("a"), b"user", b"", PREFIX] {
+            assert_eq!(is_viewed(key), viewed().contains(key), "{key:?}");
+        }
         assert!(vectors_of(7).contains(&vector(7, "\u{10ffff}")) && !vectors_of(7).contains(&vector(8, "a")));
     }
 

@@ -192,8 +192,7 @@ impl Rows {
 
     fn push(&mut self) -> Result<u32> {
         let row = self.len();
-        // The last number stands for a query in a graph.
-        if row >= u32::MAX - 1 {
+        if row == u32::MAX {
             return Err(Error::new(
                 ErrorKind::ResourceExhausted,
                 "a vector index has room for 4 billion vectors",

@@ -160,13 +160,6 @@ impl VectorStore {
         answer.await.map_err(|_| Error::closed("the store"))
     }
 
-    /// What somebody else writes where vectors are, the view has to know, too.
-    fn wrote(&self, key: &[u8], version: Version) {
-        if keys::viewed().contains(key) {
-            self.view.wrote(version);
-        }
-    }
-
     /// Vectors may have been deleted by somebody who names them not one by one. The view learns of it by a mark, since it hears
     /// nothing of a version that had no vectors in it.
     async fn mark(&self) {
@@ -311,25 +304,28 @@ impl Store for VectorStore {
     }
 
     async fn put(&self, request: Put, call: Call) -> Result<PutResult> {
-        let key = request.key.clone();
+        // What is put where vectors are, the view has to know, too.
+        let viewed = keys::is_viewed(&request.key);
         let result = self.store.put(request, call).await?;
-        self.wrote(&key, result.version);
+        if viewed {
+            self.view.wrote(result.version);
+        }
         Ok(result)
     }
 
     async fn delete(&self, request: Delete, call: Call) -> Result<DeleteResult> {
-        let key = request.key.clone();
+        let viewed = keys::is_viewed(&request.key);
         let result = self.store.delete(request, call).await?;
-        if result.deleted {
-            self.wrote(&key, result.version);
+        if viewed && result.deleted {
+            self.view.wrote(result.version);
         }
         Ok(result)
     }
 
     async fn delete_range(&self, request: DeleteRange, call: Call) -> Result<DeleteRangeResult> {
-        let range = request.range.clone();
+        let concerns = request.range.overlaps(&keys::viewed());
         let result = self.store.delete_range(request, call).await?;
-        if result.deleted > 0 && range.overlaps(&keys::viewed()) {
+        if concerns && result.deleted > 0 {
             self.mark().await;
         }
         Ok(result)
@@ -345,8 +341,8 @@ impl Store for VectorStore {
 
     async fn txn(&self, request: Txn, call: Call) -> Result<TxnResult> {
         let concerns = request.then.iter().chain(&request.otherwise).any(|op| match op {
-            TxnOp::Put(put) => keys::viewed().contains(&put.key),
-            TxnOp::Delete(delete) => keys::viewed().contains(&delete.key),
+            TxnOp::Put(put) => keys::is_viewed(&put.key),
+            TxnOp::Delete(delete) => keys::is_viewed(&delete.key),
             TxnOp::DeleteRange(delete) => delete.range.overlaps(&keys::viewed()),
             TxnOp::Get(_) | TxnOp::Scan(_) => false,
         });
@@ -450,7 +446,9 @@ impl Store for VectorStore {
             ranked_again: lossy || request.include_vectors,
         };
         let queries = Arc::new(std::mem::take(&mut request.queries));
-        for attempt in 1.. {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
             let mut results: Vec<VectorSearchResult> = Vec::with_capacity(queries.len());
             let mut lacking = false;
             let mut bytes = 0;
@@ -477,11 +475,10 @@ impl Store for VectorStore {
                 results.push(VectorSearchResult { matches, search_time_us });
             }
             // What was deleted between the search and the reading left its place empty.
-            if !lacking || attempt >= ATTEMPTS {
+            if !lacking || attempts >= ATTEMPTS {
                 return Ok(results);
             }
         }
-        Err(Error::internal("a vector search without an attempt"))
     }
 
     async fn vector_indexes(&self, _call: Call) -> Result<Vec<VectorIndexInfo>> {

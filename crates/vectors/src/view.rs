@@ -85,7 +85,7 @@ impl Drop for Ends {
 }
 
 impl View {
-    /// A view of a store, not begun. `threads` is how many may use a graph at a time.
+    /// A view of a store, not begun. `threads` is how many search at a time.
     pub(crate) fn new(
         store: StoreRef,
         directory: Option<PathBuf>,
@@ -151,16 +151,19 @@ impl View {
             };
             thread::Builder::new().name(name.into()).spawn(work).map_err(no_thread)
         };
-        let mut threads = vec![spawn("norikv-vector-link", Box::new(link))?];
+        // Each is kept as soon as it is there: one that is alone is stopped and joined like both.
+        let threads = running.insert(vec![spawn("norikv-vector-link", Box::new(link))?]);
         match spawn("norikv-vector-view", Box::new(follow)) {
-            Ok(thread) => threads.push(thread),
+            Ok(thread) => {
+                threads.push(thread);
+                Ok(())
+            }
             Err(error) => {
-                self.linker.stop();
-                return Err(error);
+                // Nobody follows the store: whoever asks is told why.
+                self.progress.send_replace(Progress::Ended(error.clone()));
+                Err(error)
             }
         }
-        *running = Some(threads);
-        Ok(())
     }
 
     /// Ends the view. Its threads save graphs before they end.
