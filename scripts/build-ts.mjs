@@ -20,11 +20,18 @@ const dist = path.join(root, 'dist');
 for (const name of existsSync(dist) ? readdirSync(dist) : []) {
   if (name !== 'web') rmSync(path.join(dist, name), { recursive: true });
 }
-await must(process.execPath, [
-  path.join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
-  '-p',
-  path.join(root, 'tsconfig.json'),
-]);
+const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+// The recipes are users of the public API, so they have no twin: each build imports the client by its name, and ES modules
+// of their own let a bundler leave out those that are not used.
+for (const config of [
+  'tsconfig.json',
+  'src/recipes/tsconfig.json',
+  'src/recipes/tsconfig.esm.json',
+]) {
+  await must(process.execPath, [tsc, '-p', path.join(root, config)]);
+}
+const esm = JSON.stringify({ type: 'module', sideEffects: false });
+writeFileSync(path.join(dist, 'recipes', 'esm', 'package.json'), `${esm}\n`);
 
 if (!existsSync(addonPath(hostPlatform()))) {
   console.warn('The addon is not built; if the next step fails, run `npm run build:addon` first.');

@@ -136,7 +136,7 @@ export const steps = [
     name: 'types',
     title: 'type tests',
     limit: 3,
-    needs: ['deps'],
+    needs: ['build'],
     plan: () => [script('typetests.mjs')],
     count: countOwn,
   },
@@ -144,7 +144,7 @@ export const steps = [
     name: 'eslint',
     title: 'ESLint',
     limit: 3,
-    needs: ['deps'],
+    needs: ['build'],
     plan: () => [tool('eslint/bin/eslint.js', '--max-warnings', '0', '.')],
   },
   {
