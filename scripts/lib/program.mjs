@@ -16,11 +16,16 @@ import ts from 'typescript';
 import { run } from './exec.mjs';
 import { root } from './platform.mjs';
 
-export function makeProject() {
+/** An empty folder with the client installed, and further `packages` of the working tree. */
+export function makeProject(packages = []) {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'norikv-program-'));
-  const scope = path.join(folder, 'node_modules', '@norikv');
-  mkdirSync(scope, { recursive: true });
-  symlinkSync(root, path.join(scope, 'client'), 'junction');
+  const install = (name, from) => {
+    const to = path.join(folder, 'node_modules', name);
+    mkdirSync(path.dirname(to), { recursive: true });
+    symlinkSync(from, to, 'junction');
+  };
+  install('@norikv/client', root);
+  for (const name of packages) install(name, path.join(root, 'node_modules', name));
   return folder;
 }
 
@@ -70,6 +75,6 @@ export function copyInto(folder, from) {
   cpSync(from, folder, { recursive: true, filter: (source) => !source.includes('node_modules') });
 }
 
-export function runProgram(file, options) {
-  return run(process.execPath, [file], options);
+export function runProgram(file, options, args = []) {
+  return run(process.execPath, [file, ...args], options);
 }
