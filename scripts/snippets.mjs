@@ -1,5 +1,5 @@
-// Runs the code of README.md, docs/guide/*.md and the comments of the public declarations: every
-// ```js and ```ts block is a whole program, run in an empty folder where @norikv/client is
+// Runs the code of README.md, docs/guide/*.md, docs/recipes/*.md and the comments of the public declarations and of the
+// recipes: every ```js and ```ts block is a whole program, run in an empty folder where @norikv/client is
 // installed. A ```js block with `require` is CommonJS, the rest are ES modules; ```ts blocks must
 // also pass the compiler's checks. What a comment behind a console.log says must be a line of what
 // the program prints.
@@ -20,22 +20,31 @@ import {
 
 const limitMs = 30_000;
 const servedAddress = '127.0.0.1:7447';
-const declarations = ['index.d.ts', 'server.d.ts'];
+/** How many programs run at a time. */
+const LANES = 2;
 
-function documents() {
-  const guide = path.join(root, 'docs', 'guide');
-  const pages = existsSync(guide) ? readdirSync(guide).filter((name) => name.endsWith('.md')) : [];
-  return [
-    'README.md',
-    ...pages.map((name) => path.join('docs', 'guide', name)),
-    ...declarations,
-  ].filter((name) => existsSync(path.join(root, name)));
+/** The files of a folder of the tree with an ending. */
+function filesIn(folder, ending) {
+  const whole = path.join(root, folder);
+  const names = existsSync(whole) ? readdirSync(whole) : [];
+  return names.filter((name) => name.endsWith(ending)).map((name) => path.join(folder, name));
 }
 
-/** The lines of a page; of declarations, what stands in their comments. */
+function documents() {
+  return [
+    'README.md',
+    ...filesIn(path.join('docs', 'guide'), '.md'),
+    ...filesIn(path.join('docs', 'recipes'), '.md'),
+    'index.d.ts',
+    'server.d.ts',
+    ...filesIn(path.join('src', 'recipes'), '.ts'),
+  ];
+}
+
+/** The lines of a page; of TypeScript, what stands in its comments. */
 function linesOf(document) {
   const lines = readFileSync(path.resolve(root, document), 'utf8').split('\n');
-  if (!document.endsWith('.d.ts')) return lines;
+  if (!document.endsWith('.ts')) return lines;
   return lines.map((line) => /^\s*\* ?(.*)$/.exec(line)?.[1] ?? '');
 }
 
@@ -119,21 +128,25 @@ try {
   const errors = typed.length > 0 ? typeErrors(typed.map(({ file }) => file)) : new Map();
   compileFolder(project);
 
-  for (const program of programs) {
-    const { where, file } = program;
-    const wrong = errors.get(file) ?? [];
-    const { code, output, timedOut } =
-      wrong.length > 0 ? { code: 1, output: wrong.join('\n') } : await runBlock(program);
-    const missing = code === 0 ? notPrinted(program.code, output) : [];
-    if (code === 0 && missing.length === 0) {
-      counts.passed += 1;
-      console.log(`ok   ${where}`);
-    } else {
-      counts.failed += 1;
-      const why = timedOut ? 'did not end in time' : `code ${code}`;
-      console.log(`FAIL ${where} (${why})\n${missing.join('')}${output}`);
+  const waiting = [...programs];
+  async function work() {
+    for (let program = waiting.shift(); program !== undefined; program = waiting.shift()) {
+      const { where, file } = program;
+      const wrong = errors.get(file) ?? [];
+      const { code, output, timedOut } =
+        wrong.length > 0 ? { code: 1, output: wrong.join('\n') } : await runBlock(program);
+      const missing = code === 0 ? notPrinted(program.code, output) : [];
+      if (code === 0 && missing.length === 0) {
+        counts.passed += 1;
+        console.log(`ok   ${where}`);
+      } else {
+        counts.failed += 1;
+        const why = timedOut ? 'did not end in time' : `code ${code}`;
+        console.log(`FAIL ${where} (${why})\n${missing.join('')}${output}`);
+      }
     }
   }
+  await Promise.all(Array.from({ length: LANES }, work));
 } finally {
   removeProject(project);
 }

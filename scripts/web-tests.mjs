@@ -1,5 +1,6 @@
-// Runs the suites of __test__/api with the build for browsers: in a page of Chromium, in a worker there, and in Node. Each
-// suite has a page, or a process, of its own, which may neither crash nor hang nor lose a test.
+// Runs the suites of __test__/api with the build for browsers: in a page of Chromium, in a worker there, and in Node; and
+// those of __test__/recipes, which are users of the same API, in a page. Each suite has a page, or a process, of its own,
+// which may neither crash nor hang nor lose a test.
 //   node scripts/web-tests.mjs [page | worker | node] [name of a suite …]
 import { fork } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,23 +19,38 @@ const SLOW_MS = 2_000;
 /** How many pages run at a time: most suites wait for their server more than they work. */
 const PAGES = 2;
 
-const api = path.join('__test__', 'api');
 const args = process.argv.slice(2);
 const everywhere = ['page', 'worker', 'node'];
 const isPlace = (word) => everywhere.includes(word);
-const places = everywhere.filter((place) => !args.some(isPlace) || args.includes(place));
 const chosen = args.filter((arg) => !isPlace(arg));
-const files = readdirSync(path.join(root, api)).filter((file) => file.endsWith('.test.ts'));
 const isForNode = (file) => file.endsWith('.node.test.ts');
-const suites = files
-  .filter((file) => !isForNode(file))
-  .map((file) => file.replace(/\.ts$/, ''))
-  // From the end of the alphabet, where the longest are: none of them is then left alone at last.
-  .reverse()
-  .filter((name) => chosen.length === 0 || chosen.includes(name.replace('.test', '')));
+const where = (places) => places.filter((place) => !args.some(isPlace) || args.includes(place));
+
+/** The test files of a folder, and where they run. */
+const folders = [
+  { name: 'recipes', places: where(['page']) },
+  { name: 'api', places: where(everywhere) },
+].map((folder) => {
+  const files = readdirSync(path.join(root, '__test__', folder.name));
+  return { ...folder, files: files.filter((file) => file.endsWith('.test.ts')) };
+});
+const suites = folders.flatMap(({ name: folder, places, files }) =>
+  files
+    .filter((file) => !isForNode(file))
+    .map((file) => file.replace(/\.test\.ts$/, ''))
+    .filter((name) => chosen.length === 0 || chosen.includes(name))
+    // From the end of the alphabet, where the longest are: none of them is then left alone at last.
+    .reverse()
+    .map((name) => ({ suite: `${folder}/${name}.test`, places })),
+);
 
 /** Suites that only Node has, of which each says in its first line why. */
-const leftOut = chosen.length > 0 ? [] : files.filter(isForNode);
+const leftOut =
+  chosen.length > 0
+    ? []
+    : folders.flatMap(({ name, files }) =>
+        files.filter(isForNode).map((file) => `${name}/${file}`),
+      );
 
 /** Opens the page that runs a suite, or has a worker run it. Answers how to close it. */
 async function inBrowser({ suite, where }, { report, failed, end }) {
@@ -130,7 +146,7 @@ function print(outcome) {
   for (const detail of stray) console.log(`  FAILED ${detail.replaceAll('\n', '\n    ')}`);
 }
 
-const sources = suites.map((name) => path.join(api, `${name}.ts`));
+const sources = suites.map(({ suite }) => path.join('__test__', `${suite}.ts`));
 const parts = (...names) => names.map((name) => path.join('__test__', 'web', `${name}.ts`));
 const pages = await bundle([...sources, ...parts('page', 'worker')]);
 pages.set(
@@ -143,14 +159,18 @@ const site = await serve(pages);
 const folder = path.join(root, 'target', 'web-tests');
 rmSync(folder, { recursive: true, force: true });
 const client = import.meta.resolve('@norikv/client/web');
-for (const [name, content] of await bundle([...sources, ...parts('node')], client)) {
+const inProcesses = suites.filter(({ places }) => places.includes('node'));
+const inFiles = inProcesses.map(({ suite }) => path.join('__test__', `${suite}.ts`));
+for (const [name, content] of await bundle([...inFiles, ...parts('node')], client)) {
   mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
   writeFileSync(path.join(folder, name), content);
 }
 writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }\n');
 const browser = await launchChromium();
 
-const waiting = places.flatMap((where) => suites.map((suite) => ({ suite, where })));
+const waiting = everywhere.flatMap((where) =>
+  suites.flatMap(({ suite, places }) => (places.includes(where) ? [{ suite, where }] : [])),
+);
 const outcomes = [];
 async function work() {
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
@@ -164,7 +184,7 @@ await browser.close();
 await site.close();
 
 for (const file of leftOut) {
-  const [first] = readFileSync(path.join(root, api, file), 'utf8').split('\n');
+  const [first] = readFileSync(path.join(root, '__test__', file), 'utf8').split('\n');
   console.log(`skipped: all of ${file}: ${first.replace('// ', '')}`);
 }
 const total = { passed: 0, failed: 0, skipped: leftOut.length };

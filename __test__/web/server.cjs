@@ -15,9 +15,12 @@ const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'applic
 /** Where the pages find the client: the built files as they are, not bundled with the tests. */
 const CLIENT = '/dist/web/norikv.js';
 
+/** What a bundler takes for `@norikv/client/recipes`. */
+const RECIPES = path.join(root, 'dist', 'recipes', 'esm', 'index.js');
+
 /**
  * Bundles test files for a browser. `@jest/globals` becomes the runner, the stores of `api/` those of this folder, and
- * the client stays outside, at `client`. Answers the text of each file by its path.
+ * the client, of the tests and of the recipes, stays outside, at `client`. Answers the text of each file by its path.
  */
 async function bundle(files, client = CLIENT) {
   const stores = path.join(root, '__test__', 'web', 'stores.ts');
@@ -25,10 +28,11 @@ async function bundle(files, client = CLIENT) {
     name: 'stand-ins',
     setup({ onResolve }) {
       onResolve({ filter: /^@norikv\/client$/ }, () => ({ path: client, external: true }));
+      onResolve({ filter: /^@norikv\/client\/recipes$/ }, () => ({ path: RECIPES }));
       onResolve({ filter: /^@jest\/globals$/ }, () => ({
         path: path.join(root, '__test__', 'web', 'runner.ts'),
       }));
-      onResolve({ filter: /^\.\/stores$/ }, () => ({ path: stores }));
+      onResolve({ filter: /^(\.|\.\.\/api)\/stores(\.js)?$/ }, () => ({ path: stores }));
     },
   };
   const { outputFiles } = await build({

@@ -18,10 +18,11 @@ class Buffer extends Uint8Array {
   }
 }
 
+/** Runs the suite of a name like `api/get.test`. */
 export async function runSuite(name: string, report: (message: Message) => void): Promise<void> {
   if (!('Buffer' in globalThis)) Object.assign(globalThis, { Buffer });
   try {
-    await import(new URL(`../api/${name}.js`, import.meta.url).href);
+    await import(new URL(`../${name}.js`, import.meta.url).href);
     report({ type: 'plan', names: plan() });
     const stray = await run(
       (test) => {
