@@ -10,6 +10,7 @@ import { addonPath, hostPlatform } from '../scripts/lib/platform.mjs';
 import { factOf } from './lib/children.mjs';
 import { browserGrowth, sizes, startForPages } from './lib/browser.mjs';
 import { startEtcd, startNorikv, startNorikvOn } from './lib/servers.mjs';
+import { recipes } from './recipes/rows.mjs';
 import { vectors } from './vectors/rows.mjs';
 
 const perSecond = { metric: 'perSecond', better: 'more' };
@@ -468,4 +469,5 @@ export const groups = [
   browser,
   browserFacts,
   vectors,
+  recipes,
 ];

@@ -9,7 +9,14 @@ import { parseArgs } from 'node:util';
 import { root } from '../scripts/lib/platform.mjs';
 import { elapsed, startProgress } from '../scripts/lib/progress.mjs';
 import { runGroup } from './lib/group.mjs';
-import { benches, buildPackage, buildRustClient, buildWeb, installPeers } from './lib/peers.mjs';
+import {
+  benches,
+  buildPackage,
+  buildRustClient,
+  buildWeb,
+  installPeers,
+  installProgram,
+} from './lib/peers.mjs';
 import { groups } from './rows.mjs';
 
 const { values, positionals } = parseArgs({
@@ -25,7 +32,7 @@ const [load] = os.loadavg(); // before we add to it
 /** The rows of a group that have every word somewhere. */
 function chosen(group) {
   return group.rows.filter((row) => {
-    const theirs = group.workers?.[row.theirs].title ?? '';
+    const theirs = group.workers?.[row.theirs]?.title ?? row.title ?? '';
     const text = `${group.name} ${row.work} ${theirs}`.toLowerCase();
     return positionals.every((word) => text.includes(word.toLowerCase()));
   });
@@ -57,6 +64,9 @@ const rustProgram = needsRust ? buildRustClient() : undefined;
 await rustProgram?.catch(() => {}); // its rows say so
 
 if (plan.some(({ group }) => group.pages)) await buildWeb();
+for (const program of plan.flatMap(({ group }) => group.programs ?? [])) {
+  await installProgram(program);
+}
 
 const settings = {
   rounds: values.quick ? 3 : 5,

@@ -11,22 +11,25 @@ const data = path.join(benches, 'data');
 /**
  * Measures what the rows need. Answers `{ measured, tables }`: each row with `ours` and `theirs`
  * (`{ title, value, rounds }`, or `{ title, missing }` with the reason), and its `ratio` and `range` where both were
- * measured; and the tables that a group has beside its rows.
+ * measured; and the tables that a group has beside its rows, among them what is measured `beside` them, without a budget.
  */
 export async function runGroup(group, rows, { rounds, scale, large, rustClient, say }) {
   mkdirSync(data, { recursive: true });
   const place = mkdtempSync(path.join(data, 'run-'));
   const stops = [];
   try {
-    if (group.facts !== undefined) {
-      const facts = await group.facts({ place, scale, large, say });
-      return { measured: rows.map((row) => settleFact(row, facts)), tables: facts.tables ?? [] };
-    }
-    const wanted = new Set(rows.flatMap((row) => [row.ours, row.theirs]));
+    const whole = rows.length === group.rows.length;
+    const beside = whole ? (group.beside ?? []) : [];
+    const timed = [...rows, ...beside].filter((row) => row.measure !== undefined);
+    const facts =
+      group.facts !== undefined && rows.some((row) => row.measure === undefined)
+        ? await group.facts({ place, scale, large, say })
+        : {};
+    const wanted = new Set(timed.flatMap((row) => [row.ours, row.theirs]));
     const crew = {};
     const servers = {};
     let browsers;
-    for (const name of Object.keys(group.workers).filter((each) => wanted.has(each))) {
+    for (const name of Object.keys(group.workers ?? {}).filter((each) => wanted.has(each))) {
       const worker = group.workers[name];
       say(`opening ${worker.title}`);
       const directory = path.join(place, name);
@@ -52,11 +55,14 @@ export async function runGroup(group, rows, { rounds, scale, large, rustClient, 
     const results = new Map();
     // The compiler of JavaScript needs a while; most of all at first.
     let warmUp = 2;
-    for (const [what, names] of measurements(rows)) {
+    for (const [what, names] of measurements(timed)) {
       await measureInTurns({ group, what, names, crew, results, rounds, scale, warmUp, say });
       warmUp = 0.6;
     }
-    return { measured: rows.map((row) => settle(row, group, crew, results)), tables: [] };
+    const settled = (row) =>
+      row.measure === undefined ? settleFact(row, facts) : settle(row, group, crew, results);
+    const tables = [...(group.tables?.(beside.map(settled)) ?? []), ...(facts.tables ?? [])];
+    return { measured: rows.map(settled), tables };
   } finally {
     for (const stop of stops) await stop();
     rmSync(place, { recursive: true, force: true });

@@ -6,7 +6,10 @@ import { drive } from './lanes.mjs';
 const values = makeValues();
 let keys = [];
 
-/** What each kind of call does to an opened store, given the next number of a sequence without a pattern. */
+/**
+ * What each kind of call does to an opened store, given the next number of a sequence without a pattern. Any other is a
+ * method of the store.
+ */
 const calls = {
   get: (store, n) => store.get(keys[n % keys.length]),
   put: (store, n) => store.put(keys[n % keys.length], values[n % values.length]),
@@ -24,10 +27,11 @@ const works = { lag, fanOut };
  * Answers calls per second, processor time per call (user and system, all threads), and for one caller the
  * median time of a call.
  */
-export async function measure(store, { op, flight = 1, ms, keys: keyCount = 1, timed = false }) {
+export async function measure(store, what) {
+  const { op, flight = 1, ms, keys: keyCount = 1, timed = false, lookEvery } = what;
   if (works[op] !== undefined) return works[op](store, { ms });
   if (keys.length !== keyCount) keys = makeKeys(keyCount);
-  const call = calls[op];
+  const call = calls[op] ?? ((_, n) => store[op](n));
   const cpu = process.cpuUsage();
   const { done, seconds, times } = await drive({
     call: (n) => call(store, n),
@@ -36,6 +40,7 @@ export async function measure(store, { op, flight = 1, ms, keys: keyCount = 1, t
     timed,
     rest: store.rest?.bind(store),
     randomNumbers,
+    lookEvery,
   });
   const { user, system } = process.cpuUsage(cpu);
   return {

@@ -1,6 +1,7 @@
 // What the benchmarks need beside NoriKV: npm packages of their own, a small Rust program, the built package.
 import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { aptInstall } from '../../scripts/lib/apt.mjs';
 import { run, runNpm } from '../../scripts/lib/exec.mjs';
 import { addonPath, hostPlatform, root } from '../../scripts/lib/platform.mjs';
 import { startProgress } from '../../scripts/lib/progress.mjs';
@@ -17,6 +18,14 @@ export async function installPeers() {
     // Not `npm ci`: it refuses a lock file without the optional parts of other platforms that a registry does not have.
     runNpm(['install', '--no-save'], { cwd: benches, onLine }),
   );
+}
+
+/** Installs a program that is measured or measured against, if it is not there. A failure is a word in its rows. */
+export async function installProgram({ program, debian }) {
+  if ((await run(program, ['--version'])).code !== 127) return;
+  for (const [command, ...args] of await aptInstall(debian)) {
+    await step(`installing ${debian}`, (onLine) => run(command, args, { onLine }));
+  }
 }
 
 /** Builds the plain tonic client. Answers how to start it. */

@@ -1,5 +1,6 @@
 // The servers that are measured: NoriKV's own and etcd, each a process on a free loopback port.
 import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -35,14 +36,33 @@ export async function startEtcd(directory) {
   const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
   const env = { ...process.env, ETCD_UNSUPPORTED_ARCH: process.arch };
   const child = startChild('etcd', args, { signal: 'SIGTERM', env });
+  await untilItAnswers('etcd', child, address);
+  return { address, stop: child.stop };
+}
+
+/**
+ * Redis as it is installed, with its own defaults but for the settings given. Answers `{ address, stop }`; fails if there is
+ * none.
+ */
+export async function startRedis(directory, settings = {}) {
+  mkdirSync(directory, { recursive: true });
+  const port = await freePort();
+  const flags = Object.entries({ bind: '127.0.0.1', port, dir: directory, ...settings });
+  const args = flags.flatMap(([name, value]) => [`--${name}`, String(value)]);
+  const child = startChild('redis-server', args, { signal: 'SIGTERM' });
+  const address = `127.0.0.1:${port}`;
+  await untilItAnswers('redis-server', child, address);
+  return { address, stop: child.stop };
+}
+
+async function untilItAnswers(program, child, address) {
   const deadline = Date.now() + 30_000;
   while (!(await answers(address))) {
     const ended = await Promise.race([child.ended, wait(50)]);
-    if (ended?.includes('ENOENT')) throw new Error('etcd is not installed');
-    if (ended !== undefined) throw new Error(`etcd ended: ${ended}`);
-    if (Date.now() > deadline) throw new Error('etcd did not answer within 30 s');
+    if (ended?.includes('ENOENT')) throw new Error(`${program} is not installed`);
+    if (ended !== undefined) throw new Error(`${program} ended: ${ended}`);
+    if (Date.now() > deadline) throw new Error(`${program} did not answer within 30 s`);
   }
-  return { address, stop: child.stop };
 }
 
 async function freePort() {

@@ -2,10 +2,11 @@
 // steps it `needs`, and a `plan`: programs to run one after the other, or why it is skipped.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { aptInstall } from './apt.mjs';
 import { chromiumPath } from './chromium.mjs';
 import { countCargoTest, countCheck, countJest, countNextest, countOwn } from './counts.mjs';
 import { depsAreFresh } from './deps.mjs';
-import { asRoot, npmCommand, run } from './exec.mjs';
+import { npmCommand, run } from './exec.mjs';
 import { root } from './platform.mjs';
 import { CANNOT, canBuildForWeb } from './wasm.mjs';
 
@@ -16,23 +17,15 @@ const script = (name, ...args) => [process.execPath, path.join(root, 'scripts', 
 
 const dependencies = () => (depsAreFresh() ? [] : [[...npmCommand(), 'ci']]);
 
-/** Installs a Debian package, where that can be done; who needs it says so if it is not there. */
-async function install(name) {
-  if ((await run('apt-get', ['--version'])).code !== 0) return [];
-  const root = asRoot().join(' ');
-  const get = `${root} apt-get update; ${root} env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${name} || true`;
-  return [['sh', '-c', get]];
-}
-
 /** A C++ compiler, for the library of graphs. */
 async function cxx() {
   const compiler = process.env.CXX ?? 'c++';
-  return (await run(compiler, ['--version'])).code === 0 ? [] : install('g++');
+  return (await run(compiler, ['--version'])).code === 0 ? [] : aptInstall('g++');
 }
 
 /** etcd, which our stores are held against. */
 async function etcd() {
-  return (await run('etcd', ['--version'])).code === 0 ? [] : install('etcd-server');
+  return (await run('etcd', ['--version'])).code === 0 ? [] : aptInstall('etcd-server');
 }
 
 const NO_CHROMIUM = 'there is no Chromium here (CHROMIUM_PATH)';
@@ -40,7 +33,7 @@ const NO_CHROMIUM = 'there is no Chromium here (CHROMIUM_PATH)';
 /** The browser of the tests. */
 async function chromium() {
   if (chromiumPath() !== undefined) return [];
-  const plan = await install('chromium');
+  const plan = await aptInstall('chromium');
   return plan.length === 0 ? NO_CHROMIUM : plan;
 }
 
