@@ -85,15 +85,20 @@ export class Deadline {
   }
 
   /**
-   * What `promise` answers, if it does so in time. What it stands for goes on all the same.
+   * What `promise` answers, if it does so in time, and before `lost` fires. What it stands for goes on all the same.
    *
-   * @throws `DeadlineExceededError`, `CancelledError`, and what `promise` rejects with.
+   * @throws `DeadlineExceededError`, `CancelledError`, the reason of `lost`, and what `promise` rejects with.
    */
-  async within<T>(promise: Promise<T>): Promise<T> {
+  async within<T>(promise: Promise<T>, lost?: AbortSignal): Promise<T> {
     return await new Promise<T>((resolve, reject) => {
       const abort = (): void => {
         done();
         reject(this.#cancelled());
+      };
+      const lose = (): void => {
+        done();
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason of a lease is an error
+        reject(lost?.reason);
       };
       const left = this.leftMs;
       // A wait without an end has no timer; whom it keeps waiting may end it by its signal.
@@ -107,9 +112,12 @@ export class Deadline {
       const done = (): void => {
         clearTimeout(timer);
         this.signal?.removeEventListener('abort', abort);
+        lost?.removeEventListener('abort', lose);
       };
       this.signal?.addEventListener('abort', abort, { once: true });
+      lost?.addEventListener('abort', lose, { once: true });
       if (this.signal?.aborted === true) abort();
+      else if (lost?.aborted === true) lose();
       promise.then(
         (value) => {
           done();

@@ -5,4 +5,14 @@
  * @packageDocumentation
  */
 
-export {};
+export type { Unsubscribe } from './callbacks.js';
+export { DistributedLock } from './distributedLock.js';
+export type { DistributedLockOptions } from './distributedLock.js';
+export { HighAvailabilityCoordinator } from './highAvailability.js';
+export type { HighAvailabilityOptions, Role } from './highAvailability.js';
+export { LeaderElection } from './leaderElection.js';
+export { LeaderTask } from './leaderTask.js';
+export type { LeaderTaskOptions } from './leaderTask.js';
+export { LockManager } from './lockManager.js';
+export type { HeldLocks, LockManagerOptions } from './lockManager.js';
+export { ReadWriteLock } from './readWriteLock.js';

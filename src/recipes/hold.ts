@@ -1,0 +1,179 @@
+import { InvalidArgumentError, LeaseLostError, Version, compare } from '@norikv/client';
+import type { Compare, Lease, NoriKVClient, Watch } from '@norikv/client';
+import type { Deadline } from './deadline.js';
+import type { Place } from './queue.js';
+
+/** How long a key is held before a watch is worth its while, in milliseconds: most holders are done by then. */
+const WATCH_AFTER_MS = 50;
+
+/**
+ * What somebody holds who is first in a queue, for as long as it is theirs: the lease is alive by our own clock, counted from
+ * when its last keep-alive was sent, and nobody has deleted the keys.
+ */
+export class Hold {
+  readonly #place: Place;
+  readonly #aborts = new AbortController();
+  readonly #watches: Watch[] = [];
+  readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #leaseEnds: AbortSignal;
+  readonly #onLeaseEnd = (): void => {
+    this.#lose(asLoss(this.#leaseEnds.reason));
+  };
+  #lost: LeaseLostError | undefined;
+  #over = false;
+
+  private constructor(client: NoriKVClient, place: Place) {
+    this.#place = place;
+    this.#timer = setTimeout(() => {
+      for (const key of place.keys) void this.#follow(client, key);
+    }, WATCH_AFTER_MS);
+    // Node has it, browsers do not.
+    (this.#timer as { unref?: () => void }).unref?.();
+    this.#leaseEnds = place.lease.signal;
+    this.#leaseEnds.addEventListener('abort', this.#onLeaseEnd, { once: true });
+    if (this.#leaseEnds.aborted) this.#onLeaseEnd();
+  }
+
+  /**
+   * Waits until a place is the first, and holds what it stands for; gives the place up if that cannot be.
+   *
+   * @throws As {@link Place.turn}.
+   */
+  static async begin(client: NoriKVClient, place: Place, deadline: Deadline): Promise<Hold> {
+    try {
+      await place.turn(deadline);
+      const hold = new Hold(client, place);
+      // Never announce what is gone already.
+      if (hold.#lost !== undefined) throw hold.#lost;
+      return hold;
+    } catch (error) {
+      await place.leave();
+      throw error;
+    }
+  }
+
+  /** The lease that it is held with. */
+  get lease(): Lease {
+    return this.#place.lease;
+  }
+
+  /** The keys that it holds. */
+  get keys(): readonly string[] {
+    return this.#place.keys;
+  }
+
+  /** The fencing token: it grows from each holder to the next. */
+  get token(): Version {
+    return this.#place.token;
+  }
+
+  /** Whether it is held now. Asks the clock, so that a process that stood still does not believe in what is gone. */
+  get isHeld(): boolean {
+    return !this.#over && this.lost === undefined;
+  }
+
+  /** Why it was lost, if it was. */
+  get lost(): LeaseLostError | undefined {
+    // Looking at a lease's signal asks the clock, and fires it if the time is up: we hear of it in this very call.
+    if (this.#place.lease.signal.aborted) this.#onLeaseEnd();
+    return this.#lost;
+  }
+
+  /** Fires when it is lost, with the reason. It does not fire when it is given back. */
+  get signal(): AbortSignal {
+    return this.#aborts.signal;
+  }
+
+  /** A condition for each of its keys: that they are still those of this very holding. */
+  guards(): Compare[] {
+    return this.keys.map((key) => compare(key).createVersion.equals(this.token));
+  }
+
+  /**
+   * Gives it back. What is another's by now is left alone.
+   *
+   * @throws {@link LeaseLostError} if it was lost before.
+   */
+  async release(what: string): Promise<void> {
+    const lost = this.lost;
+    this.end();
+    await this.#place.leave();
+    if (lost === undefined) return;
+    const message = `${what} was lost before it was given back: ${lost.message}`;
+    throw new LeaseLostError(message, { lease: lost.lease, cause: lost });
+  }
+
+  /** Does `fn`, then gives it back by `release`, whose error counts only if `fn` had none. */
+  async during<T>(
+    fn: (signal: AbortSignal) => T | Promise<T>,
+    release: () => Promise<void>,
+  ): Promise<T> {
+    let result: T;
+    try {
+      result = await fn(this.signal);
+    } catch (error) {
+      await release().catch(() => undefined);
+      throw error;
+    }
+    await release();
+    return result;
+  }
+
+  /** Ends what looks after it. */
+  end(): void {
+    this.#over = true;
+    this.#stop();
+  }
+
+  #stop(): void {
+    clearTimeout(this.#timer);
+    this.#leaseEnds.removeEventListener('abort', this.#onLeaseEnd);
+    for (const watch of this.#watches.splice(0)) void watch.close();
+  }
+
+  async #follow(client: NoriKVClient, key: string): Promise<void> {
+    const { term, index } = this.token;
+    const lease = this.#place.lease.id;
+    const watch = client.watch(
+      { key },
+      { fromVersion: new Version(term, index + 1n), puts: false },
+    );
+    this.#watches.push(watch);
+    try {
+      const { done } = await watch[Symbol.asyncIterator]().next();
+      if (done === true) return;
+      const message = `somebody deleted "${key}", by which it was held`;
+      this.#lose(new LeaseLostError(message, { lease }));
+    } catch (cause) {
+      // Who cannot see whether the key is there must not say that it is.
+      const message = `whether "${key}" is still held cannot be followed any more`;
+      this.#lose(new LeaseLostError(message, { lease, cause }));
+    }
+  }
+
+  #lose(reason: LeaseLostError): void {
+    if (this.#over || this.#lost !== undefined) return;
+    this.#lost = reason;
+    this.#stop();
+    this.#aborts.abort(reason);
+  }
+}
+
+/**
+ * The condition that something of one key is still held.
+ *
+ * @throws {@link InvalidArgumentError} if nothing is; {@link LeaseLostError} if it was lost.
+ */
+export function guardOf(hold: Hold | undefined, what: string): Compare {
+  const [guard] = hold?.guards() ?? [];
+  if (hold === undefined || guard === undefined) {
+    throw new InvalidArgumentError(`${what} is not held, so there is nothing to guard by`);
+  }
+  if (hold.lost !== undefined) throw hold.lost;
+  return guard;
+}
+
+function asLoss(reason: unknown): LeaseLostError {
+  if (reason instanceof LeaseLostError) return reason;
+  return new LeaseLostError('its lease ended', { lease: 0n, cause: reason });
+}
