@@ -13,6 +13,8 @@ export interface Gated {
   readonly client: NoriKVClient;
   /** Calls `hook` before the next call of that name is sent, and waits for it. Once. */
   beforeNext(call: Call, hook: Hook): void;
+  /** Calls `hook` once the next call of that name was answered, and waits for it before the caller hears. Once. */
+  afterNext(call: Call, hook: Hook): void;
   /** How many calls of that name were made. */
   count(call: Call): number;
   /** How many calls that go to the store were made: each is one round trip at least. */
@@ -45,12 +47,21 @@ const sent: ReadonlySet<string> = new Set<Call>([
 /** The real client, with a gate before each of its calls. */
 export function gated(inner: NoriKVClient): Gated {
   const hooks = new Map<string, Hook[]>();
+  const afterHooks = new Map<string, Hook[]>();
   const counts = new Map<string, number>();
 
   /** Counts the call; answers what is to happen first, if anything is. */
   const pass = (call: string): Promise<unknown> | undefined => {
     counts.set(call, (counts.get(call) ?? 0) + 1);
     return hooks.get(call)?.shift()?.();
+  };
+
+  const later = async (answer: unknown, hook: Hook): Promise<unknown> => {
+    const settled = await Promise.allSettled([answer]);
+    await hook();
+    const [outcome] = settled;
+    if (outcome.status === 'rejected') throw outcome.reason;
+    return outcome.value;
   };
 
   const wrap = <T extends object>(target: T): T =>
@@ -60,7 +71,11 @@ export function gated(inner: NoriKVClient): Gated {
         if (typeof value !== 'function') return value;
         return (...args: unknown[]): unknown => {
           const first = typeof name === 'string' ? pass(name) : undefined;
-          const call = (): unknown => Reflect.apply(value, of, args) as unknown;
+          const after = typeof name === 'string' ? afterHooks.get(name)?.shift() : undefined;
+          const call = (): unknown => {
+            const answer = Reflect.apply(value, of, args) as unknown;
+            return after === undefined ? answer : later(answer, after);
+          };
           if (first !== undefined) return first.then(call);
           const answer = call();
           // A transaction that is being put together.
@@ -73,6 +88,7 @@ export function gated(inner: NoriKVClient): Gated {
   return {
     client: wrap(inner),
     beforeNext: (call, hook) => hooks.set(call, [...(hooks.get(call) ?? []), hook]),
+    afterNext: (call, hook) => afterHooks.set(call, [...(afterHooks.get(call) ?? []), hook]),
     count: (call) => counts.get(call) ?? 0,
     total: () => [...counts].reduce((sum, [call, times]) => sum + (sent.has(call) ? times : 0), 0),
   };

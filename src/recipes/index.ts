@@ -5,6 +5,8 @@
  * @packageDocumentation
  */
 
+export { CachedClient } from './cachedClient.js';
+export type { CacheStats, CachedClientOptions, CachedPutOptions } from './cachedClient.js';
 export type { Unsubscribe } from './callbacks.js';
 export { DistributedLock } from './distributedLock.js';
 export type { DistributedLockOptions } from './distributedLock.js';
