@@ -1,7 +1,7 @@
 // Compiles src/ to dist/ as CommonJS, then writes an .mjs beside each public entry that hands on
 // the same objects by name. ESM and CommonJS users of one process so share every class and state.
 // The names are those the compiled entry exports, so its addon must be there: `npm run build`.
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { must } from './lib/exec.mjs';
@@ -30,8 +30,18 @@ for (const config of [
 ]) {
   await must(process.execPath, [tsc, '-p', path.join(root, config)]);
 }
-const esm = JSON.stringify({ type: 'module', sideEffects: false });
-writeFileSync(path.join(dist, 'recipes', 'esm', 'package.json'), `${esm}\n`);
+// Their names say that they are ES modules: a package.json that did would be that of another package, in which nobody finds
+// the client by its name.
+const esm = path.join(dist, 'recipes', 'esm');
+for (const name of readdirSync(esm)) {
+  const code = readFileSync(path.join(esm, name), 'utf8');
+  const imports = code.replace(
+    /^((?:import|export) .*from|\} from) '(\.\/.*)\.js';$/gm,
+    "$1 '$2.mjs';",
+  );
+  writeFileSync(path.join(esm, name.replace(/\.js$/, '.mjs')), imports);
+  rmSync(path.join(esm, name));
+}
 
 if (!existsSync(addonPath(hostPlatform()))) {
   console.warn('The addon is not built; if the next step fails, run `npm run build:addon` first.');

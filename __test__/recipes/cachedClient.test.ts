@@ -94,7 +94,7 @@ describe.each([memory, servedFile])('CachedClient on $name', (kind) => {
         return (...args: Parameters<NoriKVClient['watch']>) => {
           // It really begins only when it may.
           const begun = may.then(() => of.watch(...args));
-          const iterate = async function* (): AsyncGenerator<unknown> {
+          const iterate = async function* (): AsyncGenerator {
             yield* await begun;
           };
           return {

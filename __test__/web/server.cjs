@@ -16,7 +16,7 @@ const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'applic
 const CLIENT = '/dist/web/norikv.js';
 
 /** What a bundler takes for `@norikv/client/recipes`. */
-const RECIPES = path.join(root, 'dist', 'recipes', 'esm', 'index.js');
+const RECIPES = path.join(root, 'dist', 'recipes', 'esm', 'index.mjs');
 
 /**
  * Bundles test files for a browser. `@jest/globals` becomes the runner, the stores of `api/` those of this folder, and
