@@ -7,8 +7,8 @@ import { checkName, describe } from './keys.js';
 import { DEFAULT_TTL_MS, Leaseholder } from './leaseholder.js';
 import { Place } from './queue.js';
 
-/** The most names that are acquired together: a transaction has 128 compares and steps. */
-const MAX_NAMES = 60;
+/** The most names that are acquired together: a transaction has 128 compares and steps, and each name takes three. */
+const MAX_NAMES = 42;
 
 /** Options of a {@link LockManager}. */
 export interface LockManagerOptions {
@@ -67,7 +67,7 @@ export class LockManager implements AsyncDisposable {
   /**
    * Waits for a lock, or for several at once, and takes them. Acquiring a name again waits as anybody else does.
    *
-   * @param names - One name, or up to 60 different ones; each of 1 to 256 bytes.
+   * @param names - One name, or up to 42 different ones; each of 1 to 256 bytes.
    * @param options - Without `timeoutMs` it waits for as long as it takes.
    * @throws `DeadlineExceededError` and `CancelledError`, after which no place in a queue is left; `LeaseLostError`;
    *   {@link InvalidArgumentError}; `ResourceExhaustedError` where a thousand wait already.

@@ -106,18 +106,22 @@ export class Place {
    * @throws `DeadlineExceededError`, `CancelledError`, `LeaseLostError`.
    */
   async turn(deadline: Deadline): Promise<void> {
-    for (const [at, queue] of this.#queues.entries()) {
-      for (let ahead = this.#ahead[at]; ahead !== undefined; ahead = this.#ahead[at]) {
-        await this.#gone(ahead, deadline);
-        const look = this.#client.txn().then(op.scan({ prefix: queue.prefix, keysOnly: true }));
-        const { results, version } = await look.commit(deadline.call);
-        const entries = results[0] ?? [];
+    const look = this.#client
+      .txn()
+      .then(...this.#queues.map(({ prefix }) => op.scan({ prefix, keysOnly: true })));
+    const someone = (): string | undefined => this.#ahead.find((key) => key !== undefined);
+    for (let ahead = someone(); ahead !== undefined; ahead = someone()) {
+      await this.#gone(ahead, deadline);
+      // All queues at once: what is seen of one must not be older than the version that the next wait begins at.
+      const { results, version } = await look.commit(deadline.call);
+      this.#seen = version;
+      this.#ahead = this.#queues.map((queue, at) => {
+        const entries = results[at] ?? [];
         const key = keyIn(queue);
         const own = entries.find((entry) => entry.keyText() === key);
         if (own?.createVersion.equals(this.token) !== true) throw this.#deleted(key);
-        this.#seen = version;
-        this.#ahead[at] = aheadIn(queue, entries, this.token);
-      }
+        return aheadIn(queue, entries, this.token);
+      });
     }
   }
 

@@ -1,0 +1,99 @@
+// Only Node has a proxy that loses replies, and processes that can be looked at from outside.
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { NoriKVClient } from '@norikv/client';
+import { DistributedLock } from '@norikv/client/recipes';
+import { startServer } from '@norikv/client/server';
+import type { Server } from '@norikv/client/server';
+import { script } from '../faults/children';
+import { Proxy } from '../faults/proxy';
+import { gated } from './gate';
+import { fired, keysBecome } from './settle';
+
+let server: Server;
+let proxy: Proxy;
+let direct: NoriKVClient;
+let through: NoriKVClient;
+
+beforeEach(async () => {
+  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
+  proxy = await Proxy.start(server.address);
+  direct = await NoriKVClient.open(server.address);
+  through = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
+});
+afterEach(async () => {
+  await through.close();
+  await direct.close();
+  await proxy.stop();
+  await server.stop();
+});
+
+/** Keeps the replies until something is in the store, then breaks the connection off. */
+async function loseReply(arrived: Promise<unknown>): Promise<void> {
+  proxy.holdReplies();
+  await arrived;
+  proxy.cut();
+}
+
+test('a lock whose reply was lost is held once, and free once it is unlocked (naively, its holder never learns of it)', async () => {
+  const gate = gated(through);
+  await using lock = new DistributedLock(gate.client, { key: 'a' });
+  await lock.lock();
+  await lock.unlock();
+  const arrived = keysBecome(direct, 'lock/a/', 1);
+  gate.beforeNext('commit', () => {
+    void loseReply(arrived);
+    return Promise.resolve();
+  });
+  await lock.lock();
+  expect(lock.isHeld()).toBe(true);
+  expect(await direct.count({ prefix: 'lock/a/' })).toBe(1);
+  await using other = new DistributedLock(direct, { key: 'a' });
+  expect(await other.tryLock()).toBe(false);
+  await lock.unlock();
+  expect(await other.tryLock()).toBe(true);
+});
+
+test('a lock that is given back while its reply is lost is free, and gone only once', async () => {
+  const gate = gated(through);
+  await using lock = new DistributedLock(gate.client, { key: 'a' });
+  await lock.lock();
+  await using next = new DistributedLock(direct, { key: 'a' });
+  const arrived = keysBecome(direct, 'lock/a/', 0);
+  gate.beforeNext('commit', () => {
+    void loseReply(arrived);
+    return Promise.resolve();
+  });
+  await lock.unlock();
+  expect(lock.isHeld()).toBe(false);
+  expect(await next.tryLock()).toBe(true);
+});
+
+test('a holder that is cut off stops holding before another holds (by the clock of the store, it would be too late)', async () => {
+  await using lock = new DistributedLock(through, { key: 'a', ttlMs: 1_000 });
+  await using next = new DistributedLock(direct, { key: 'a' });
+  await lock.lock();
+  const signal = lock.signal!;
+  await proxy.stop();
+  let lostAt = Infinity;
+  const lost = fired(signal).then(() => (lostAt = performance.now()));
+  await next.lock();
+  const heldAt = performance.now();
+  await lost;
+  expect(lostAt).toBeLessThanOrEqual(heldAt);
+  expect(lock.isHeld()).toBe(false);
+});
+
+test('a lock whose holder ends without a word is free once its lease has run out, and keeps no process alive', async () => {
+  const { code, took } = await script(
+    `const { DistributedLock } = require('@norikv/client/recipes');
+     const client = await NoriKVClient.open(args.address);
+     const lock = new DistributedLock(client, { key: 'a', ttlMs: 1_000 });
+     await lock.lock();
+     process.exit(0);`,
+    { address: server.address },
+  );
+  expect([code, took < 15_000]).toEqual([0, true]);
+  expect(await direct.count({ prefix: 'lock/a/' })).toBe(1);
+  await using lock = new DistributedLock(direct, { key: 'a' });
+  await lock.lock({ timeoutMs: 10_000 });
+});
