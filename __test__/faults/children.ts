@@ -39,14 +39,16 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null;
 }
 
-function start(program: string, args: readonly string[]): ChildProcess {
+/** Starts a program, which the suite outlives. */
+export function start(program: string, args: readonly string[]): ChildProcess {
   const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);
   child.once('close', () => running.delete(child));
   return child;
 }
 
-function endOf(child: ChildProcess): Promise<Ended> {
+/** How a process ends. */
+export function endOf(child: ChildProcess): Promise<Ended> {
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => {

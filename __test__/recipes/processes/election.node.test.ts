@@ -1,0 +1,44 @@
+// Only Node has processes: eight of them that stand for the same election and are killed and paused.
+import { expect, test } from '@jest/globals';
+import { serve, temporary } from '../../faults/children';
+import { SECONDS, reportOf, runCrew } from './crew';
+import { failures, heldTwice, intervalsOf, slowSuccessions } from './trace';
+import type { Line } from './trace';
+
+const TTL_MS = 1000;
+/** After a leader's death its lease runs out, and then the next one has to notice. */
+const SUCCESSION_MS = TTL_MS + 1000;
+
+/** The one who leads, every other time: a leader's end is what matters most. */
+function leaderSometimes(): (traces: ReadonlyMap<string, readonly Line[]>) => string | undefined {
+  let turn = 0;
+  return (traces) => {
+    turn += 1;
+    return turn % 2 === 0 ? undefined : intervalsOf([...traces.values()].flat()).at(-1)?.who;
+  };
+}
+
+test(
+  'no two processes lead at once, tokens grow, and a leader that is killed or stands still has a successor in time',
+  async () => {
+    const { address } = await serve(`file:${temporary()}`);
+    const { lines, kills, pauses } = await runCrew({
+      address,
+      work: 'election.cjs',
+      settings: { ttlMs: TTL_MS },
+      seconds: SECONDS,
+      pauseMs: [TTL_MS * 1.2, TTL_MS * 2],
+      everyMs: [300, 1500],
+      calmMs: SUCCESSION_MS + 500,
+      victim: leaderSometimes(),
+    });
+    const wrong = [
+      ...failures(lines, pauses),
+      ...heldTwice(lines),
+      ...slowSuccessions(lines, [...kills, ...pauses], SUCCESSION_MS),
+    ];
+    expect(reportOf(wrong)).toBe('');
+    expect(intervalsOf(lines).length).toBeGreaterThan(SECONDS / 3);
+  },
+  (SECONDS + 90) * 1000,
+);
