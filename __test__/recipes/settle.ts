@@ -1,3 +1,5 @@
+import type { NoriKVClient } from '@norikv/client';
+
 /** Whether a promise has settled by now, without waiting for it. */
 export async function settled(promise: Promise<unknown>): Promise<boolean> {
   const pending = Symbol('pending');
@@ -13,15 +15,15 @@ export async function settled(promise: Promise<unknown>): Promise<boolean> {
 
 /** Waits until the keys of a store are as many as that: what a watch or a queue does meanwhile is not awaited otherwise. */
 export async function keysBecome(
-  client: import('@norikv/client').NoriKVClient,
+  client: NoriKVClient,
   prefix: string,
   wanted: number,
 ): Promise<void> {
   const watch = client.watch({ prefix });
   try {
     await watch.ready;
-    if ((await client.count({ prefix })) === wanted) return;
-    for await (const _ of watch) if ((await client.count({ prefix })) === wanted) return;
+    const batches = watch[Symbol.asyncIterator]();
+    while ((await client.count({ prefix })) !== wanted) await batches.next();
   } finally {
     await watch.close();
   }
