@@ -1,6 +1,6 @@
 // Only Node has processes: eight of them that take the same lock and are killed and paused.
 import { expect, test } from '@jest/globals';
-import { NoriKVClient, Version } from '@norikv/client';
+import { NoriKVClient } from '@norikv/client';
 import { serve, temporary } from '../../faults/children';
 import { SECONDS, reportOf, runCrew } from './crew';
 import { failures, heldTwice, intervalsOf, olderAfterNewer } from './trace';
