@@ -18,10 +18,15 @@ const MAX_DELAY_MS = 100;
 const CALL_TIMEOUT_MS = 5_000;
 
 /** What Node's timers can do at most; longer ones are not set. */
-const MAX_TIMER_MS = 2_147_483_647;
+export const MAX_TIMER_MS = 2_147_483_647;
 
 /** That others were faster: read again, and decide again. */
 export const CONFLICT = Symbol('conflict');
+
+/** How long to wait after that many conflicts, in milliseconds: drawn at random (full jitter). */
+export function delayAfter(conflicts: number): number {
+  return Math.random() * Math.min(MAX_DELAY_MS, INITIAL_DELAY_MS * 2 ** (conflicts - 1));
+}
 
 /** The time that an operation of a recipe has, all of its calls, waits and attempts together. */
 export class Deadline {
@@ -37,6 +42,12 @@ export class Deadline {
    * @param timeoutMs - How long it has if the options do not say; `Infinity` for as long as it takes.
    */
   constructor(what: string, options: CallOptions = {}, timeoutMs = DEFAULT_TIMEOUT_MS) {
+    if (typeof options !== 'object' || (options as unknown) === null) {
+      throw new InvalidArgumentError(`options are an object; got ${describe(options)}`);
+    }
+    if (options.signal !== undefined && !((options.signal as unknown) instanceof AbortSignal)) {
+      throw new InvalidArgumentError(`signal is an AbortSignal; got ${describe(options.signal)}`);
+    }
     const given = options.timeoutMs ?? timeoutMs;
     if (typeof given !== 'number' || !(given > 0)) {
       throw new InvalidArgumentError(`timeoutMs is a number above 0; got ${describe(given)}`);
@@ -45,7 +56,7 @@ export class Deadline {
     this.#timeoutMs = given;
     this.#end = performance.now() + given;
     this.signal = options.signal;
-    if (this.signal?.aborted === true) throw this.#cancelled();
+    if (this.signal?.aborted === true) throw this.cancelled();
   }
 
   /** How many milliseconds are left, 1 at least. */
@@ -75,12 +86,8 @@ export class Deadline {
   /** Waits before the next attempt. @throws As {@link retry}. */
   async backOff(cause?: unknown): Promise<void> {
     this.#attempts += 1;
-    const most = Math.min(MAX_DELAY_MS, INITIAL_DELAY_MS * 2 ** (this.#attempts - 1));
-    const delay = Math.random() * most;
-    if (performance.now() + delay >= this.#end) {
-      const message = `${this.#what} met other writes in each of its ${this.#attempts} attempts for ${this.#timeoutMs} ms; allow more time, or spread the writes over more keys`;
-      throw new RetryExhaustedError(message, { attempts: this.#attempts, cause });
-    }
+    const delay = delayAfter(this.#attempts);
+    if (performance.now() + delay >= this.#end) throw this.exhausted(this.#attempts, cause);
     await this.#sleep(delay);
   }
 
@@ -93,7 +100,7 @@ export class Deadline {
     return await new Promise<T>((resolve, reject) => {
       const abort = (): void => {
         done();
-        reject(this.#cancelled());
+        reject(this.cancelled());
       };
       const lose = (): void => {
         done();
@@ -133,26 +140,28 @@ export class Deadline {
   }
 
   /** That the time is up. */
-  exceeded(): DeadlineExceededError {
-    return new DeadlineExceededError(
-      `${this.#what} was not done within its ${this.#timeoutMs} ms`,
-      {
-        timeoutMs: this.#timeoutMs,
-      },
-    );
+  exceeded(outcome?: 'unknown'): DeadlineExceededError {
+    const message = `${this.#what} was not done within its ${this.#timeoutMs} ms`;
+    return new DeadlineExceededError(message, { timeoutMs: this.#timeoutMs, outcome });
   }
 
-  #cancelled(): CancelledError {
-    return new CancelledError(`${this.#what} was cancelled by its signal`, {
-      cause: this.signal?.reason,
-    });
+  /** That the time is up, and others were faster all along. */
+  exhausted(attempts: number, cause?: unknown): RetryExhaustedError {
+    const message = `${this.#what} met other writes in each of its ${attempts} attempts for ${this.#timeoutMs} ms; allow more time, or spread the writes over more keys`;
+    return new RetryExhaustedError(message, { attempts, cause });
+  }
+
+  /** That its signal fired. */
+  cancelled(outcome?: 'unknown'): CancelledError {
+    const cause: unknown = this.signal?.reason;
+    return new CancelledError(`${this.#what} was cancelled by its signal`, { cause, outcome });
   }
 
   async #sleep(ms: number): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const abort = (): void => {
         clearTimeout(timer);
-        reject(this.#cancelled());
+        reject(this.cancelled());
       };
       const timer = setTimeout(() => {
         this.signal?.removeEventListener('abort', abort);

@@ -8,6 +8,7 @@
 export { CachedClient } from './cachedClient.js';
 export type { CacheStats, CachedClientOptions, CachedPutOptions } from './cachedClient.js';
 export type { Unsubscribe } from './callbacks.js';
+export { DistributedCounter } from './distributedCounter.js';
 export { DistributedLock } from './distributedLock.js';
 export type { DistributedLockOptions } from './distributedLock.js';
 export { HighAvailabilityCoordinator } from './highAvailability.js';
@@ -18,3 +19,4 @@ export type { LeaderTaskOptions } from './leaderTask.js';
 export { LockManager } from './lockManager.js';
 export type { HeldLocks, LockManagerOptions } from './lockManager.js';
 export { ReadWriteLock } from './readWriteLock.js';
+export { ShardedCounter } from './shardedCounter.js';
