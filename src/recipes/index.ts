@@ -5,12 +5,18 @@
  * @packageDocumentation
  */
 
+export { Aggregate } from './aggregate.js';
+export type { AggregateOptions, Decide, Snapshots } from './aggregate.js';
+export { BankAccountAggregate, BankAccountError } from './bankAccount.js';
+export type { BankAccount, BankAccountRefusal } from './bankAccount.js';
 export { CachedClient } from './cachedClient.js';
 export type { CacheStats, CachedClientOptions, CachedPutOptions } from './cachedClient.js';
 export type { Unsubscribe } from './callbacks.js';
 export { DistributedCounter } from './distributedCounter.js';
 export { DistributedLock } from './distributedLock.js';
 export type { DistributedLockOptions } from './distributedLock.js';
+export { EventConflictError, EventStore, MAX_EVENTS } from './eventStore.js';
+export type { AppendOptions, Event, NewEvent, SubscribeOptions } from './eventStore.js';
 export { HighAvailabilityCoordinator } from './highAvailability.js';
 export type { HighAvailabilityOptions, Role } from './highAvailability.js';
 export { LeaderElection } from './leaderElection.js';

@@ -1,0 +1,54 @@
+import { InvalidArgumentError } from '@norikv/client';
+import { describe } from './keys.js';
+
+/** The names of a call's own options. */
+const CALL = ['signal', 'timeoutMs'];
+
+/**
+ * Refuses options that are none: a name that nobody knows is more often a slip than meant for nothing.
+ *
+ * @param names - The names that there are beside those of every call.
+ */
+export function checkOptions(options: object | undefined, ...names: readonly string[]): void {
+  if (options === undefined) return;
+  const given: unknown = options;
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    throw new InvalidArgumentError(`options are an object; got ${describe(given)}`);
+  }
+  for (const name of Object.keys(given)) {
+    if (CALL.includes(name) || names.includes(name)) continue;
+    const known = [...names, ...CALL].join(', ');
+    throw new InvalidArgumentError(`there is no option ${describe(name)}; there are ${known}`);
+  }
+  const signal: unknown = Reflect.get(given, 'signal');
+  if (signal !== undefined && !isSignal(signal)) {
+    throw new InvalidArgumentError(`signal is an AbortSignal; got ${describe(signal)}`);
+  }
+}
+
+/** Also one of another realm, or of a library that makes its own. */
+function isSignal(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof Reflect.get(value, 'aborted') === 'boolean' &&
+    typeof Reflect.get(value, 'addEventListener') === 'function'
+  );
+}
+
+/** A whole number in a range. */
+export function checkWhole(value: unknown, what: string, least: number, most: number): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most) {
+    return value;
+  }
+  throw new InvalidArgumentError(
+    `${what} is a whole number from ${least} to ${most}; got ${describe(value)}`,
+  );
+}
+
+/** A function. */
+export function checkFunction(value: unknown, what: string): void {
+  if (typeof value !== 'function') {
+    throw new InvalidArgumentError(`${what} is a function; got ${describe(value)}`);
+  }
+}
