@@ -8,6 +8,7 @@ import type { EventStore } from './eventStore.js';
 import { isRecord, toJson } from './json.js';
 import { checkName, describe, keyOf } from './keys.js';
 import { checkFunction, checkOptions, checkWhole } from './options.js';
+import { Turns } from './turns.js';
 
 /** How the state of an aggregate is kept, so that loading need not begin with the first event. */
 export interface Snapshots<State> {
@@ -88,8 +89,7 @@ export abstract class Aggregate<State> {
   /** The version of the newest snapshot that is known. */
   #kept = 0;
   #failure: unknown;
-  /** Settles when what was begun before is done. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   /** @throws `InvalidArgumentError` for what cannot be an id, or settings. */
   constructor(store: EventStore, id: string, options: AggregateOptions<State> = {}) {
@@ -153,20 +153,11 @@ export abstract class Aggregate<State> {
   }
 
   async #inTurn<T>(deadline: Deadline, work: () => Promise<T>): Promise<T> {
-    const before = this.#turn;
-    let done = (): void => undefined;
-    this.#turn = new Promise<void>((resolve) => {
-      done = resolve;
-    });
-    // Who gives up waiting leaves its place, and those behind it wait for those before.
-    let entered = false;
+    await this.#turns.take(deadline);
     try {
-      await deadline.within(before);
-      entered = true;
       return await work();
     } finally {
-      if (entered) done();
-      else void before.then(done);
+      this.#turns.give();
     }
   }
 

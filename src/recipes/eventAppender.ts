@@ -14,6 +14,7 @@ import type { Event } from './eventLog.js';
 import { writeGuarded } from './guarded.js';
 import { isRecord, toJson } from './json.js';
 import { checkName, describe, randomId } from './keys.js';
+import { Lru } from './lru.js';
 
 /** The most events of one call of `appendAll`: with the metadata and its compare, what a transaction takes. */
 export const MAX_EVENTS = 126;
@@ -131,8 +132,7 @@ export class EventAppender {
   readonly #client: NoriKVClient;
   readonly #id = randomId();
   #writes = 0;
-  /** Least recently used first. */
-  readonly #heads = new Map<string, Head>();
+  readonly #heads = new Lru<Head>(MAX_HEADS);
   readonly #queues = new Map<string, Append[]>();
 
   constructor(client: NoriKVClient) {
@@ -217,7 +217,7 @@ export class EventAppender {
     const drafts = batch.flatMap(({ request }) => request.drafts);
     const [first] = batch;
     const expected = first?.request.expectedVersion;
-    let head = this.#heads.get(aggregateId);
+    let head = this.#heads.find(aggregateId)?.value;
     this.#heads.delete(aggregateId);
     // What others did since is seen by reading; a new aggregate is tried as such, if that is what is meant.
     if (head?.version !== expected && expected !== undefined) head = undefined;
@@ -241,7 +241,7 @@ export class EventAppender {
         },
       );
       if (version === CONFLICT) return CONFLICT;
-      this.#remember(aggregateId, { version: total, entry: { version } });
+      this.#heads.set(aggregateId, { version: total, entry: { version } });
       let at = 0;
       for (const append of batch) {
         const end = at + append.request.drafts.length;
@@ -257,15 +257,6 @@ export class EventAppender {
   async #read(key: string, deadline: Deadline): Promise<Head> {
     const entry = await this.#client.getOrNull(key, deadline.call);
     return { version: entry === null ? 0 : versionOf(entry), entry };
-  }
-
-  #remember(aggregateId: string, head: Head): void {
-    this.#heads.set(aggregateId, head);
-    if (this.#heads.size <= MAX_HEADS) return;
-    for (const oldest of this.#heads.keys()) {
-      this.#heads.delete(oldest);
-      return;
-    }
   }
 }
 
