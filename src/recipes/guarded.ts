@@ -6,7 +6,7 @@ import {
   compare,
   op,
 } from '@norikv/client';
-import type { Compare, Entry, Key, NoriKVClient, TxnOp, Value } from '@norikv/client';
+import type { Compare, Entry, Key, Lease, NoriKVClient, TxnOp, Value } from '@norikv/client';
 import { valueToBytes } from '@norikv/client';
 import { CONFLICT } from './deadline.js';
 import type { Deadline } from './deadline.js';
@@ -20,6 +20,8 @@ export interface Guarded {
   readonly value: Value;
   /** As of a put. */
   readonly ttlMs?: number | undefined;
+  /** As of a put; not together with `ttlMs`. */
+  readonly lease?: Lease | undefined;
 }
 
 /** What else is done in the transaction of a guarded write. */
@@ -64,14 +66,14 @@ export async function writeGuarded(
 
 async function attempt(
   client: NoriKVClient,
-  { key, current, value, ttlMs }: Guarded,
+  { key, current, value, ttlMs, lease }: Guarded,
   deadline: Deadline,
   { compares = [], ops = [] }: Along,
 ): Promise<Version | typeof CONFLICT> {
   const guard = current === null ? { ifNotExists: true } : { ifMatchVersion: current.version };
   if (compares.length === 0 && ops.length === 0) {
     try {
-      return await client.put(key, value, { ...guard, ttlMs, ...deadline.call });
+      return await client.put(key, value, { ...guard, ttlMs, lease, ...deadline.call });
     } catch (error) {
       // A conflict that the first of the client's own repeats may have made says so, and is settled by the caller.
       const conflict = error instanceof VersionMismatchError || error instanceof AlreadyExistsError;
@@ -86,7 +88,7 @@ async function attempt(
   const { succeeded, version } = await client
     .txn()
     .if(unchanged, ...compares)
-    .then(op.put(key, value, { ttlMs }), ...ops)
+    .then(op.put(key, value, { ttlMs, lease }), ...ops)
     .commit(deadline.call);
   return succeeded ? version : CONFLICT;
 }
