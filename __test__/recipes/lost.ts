@@ -27,15 +27,15 @@ export async function lossy(): Promise<Lossy> {
   const proxy = await Proxy.start(server.address);
   const client = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
   const near = await NoriKVClient.open(server.address);
-  const { client: far, beforeNext } = gated(client);
+  const gate = gated(client);
 
   return {
-    far,
+    far: gate.client,
     near,
     async lose(call, change, meanwhile = () => Promise.resolve()) {
       const watch = near.watch({ prefix: '' });
       await watch.ready;
-      beforeNext(call, () => {
+      gate.beforeNext(call, () => {
         proxy.holdReplies();
         return Promise.resolve();
       });

@@ -21,6 +21,7 @@ export class Cell<State> {
   #seen: Seen<State> | null | undefined;
   /** Whether others write here, too: what is remembered is then more likely to be wrong than right. */
   #shared = false;
+  #isFresh = false;
 
   /**
    * @param parse - Makes the state of a value. @throws `CorruptionError` if it cannot be one.
@@ -38,9 +39,15 @@ export class Cell<State> {
     this.#seen = guess;
   }
 
+  /** Whether {@link load} has just asked the store. */
+  get isFresh(): boolean {
+    return this.#isFresh;
+  }
+
   /** What is there, as far as is remembered. */
   async load(deadline: Deadline): Promise<State | null> {
     if (this.#seen === undefined || this.#shared) return await this.reload(deadline);
+    this.#isFresh = false;
     return this.#seen?.state ?? null;
   }
 
@@ -48,6 +55,7 @@ export class Cell<State> {
   async reload(deadline: Deadline): Promise<State | null> {
     const entry = await this.#client.getOrNull(this.#key, deadline.call);
     const before = this.#seen;
+    this.#isFresh = true;
     if (entry === null) {
       this.#seen = null;
       return null;

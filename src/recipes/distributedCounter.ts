@@ -122,10 +122,10 @@ export class DistributedCounter {
   ): Promise<readonly (bigint | InvalidArgumentError)[] | typeof CONFLICT> {
     let outcome = this.#plan((await this.#cell.load(deadline)) ?? 0n, changes);
     // What is refused is refused for what is there, not for what was there once.
-    if (outcome.refused > 0) {
+    if (outcome.refused > 0 && !this.#cell.isFresh) {
       outcome = this.#plan((await this.#cell.reload(deadline)) ?? 0n, changes);
-      if (outcome.refused === changes.length) return outcome.answers;
     }
+    if (outcome.refused === changes.length) return outcome.answers;
     const { count, answers } = outcome;
     return (await this.#cell.save(count, this.#valueOf(count), deadline)) ? answers : CONFLICT;
   }

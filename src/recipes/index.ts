@@ -27,6 +27,8 @@ export { LoadBalancer, Strategy } from './loadBalancer.js';
 export type { LoadBalancerOptions, Selected } from './loadBalancer.js';
 export { LockManager } from './lockManager.js';
 export type { HeldLocks, LockManagerOptions } from './lockManager.js';
+export { RateLimiter } from './rateLimiter.js';
+export type { RateLimitConfig, RateLimitResult, RateLimiterOptions } from './rateLimiter.js';
 export { ReadWriteLock } from './readWriteLock.js';
 export type { Service } from './service.js';
 export { ServiceRegistry } from './serviceRegistry.js';
