@@ -40,7 +40,12 @@ export function metadataKey(aggregateId: string): string {
 
 /** The key of an event. */
 export function eventKey(aggregateId: string, version: number): string {
-  return keyOf('events', aggregateId, String(version).padStart(DIGITS, '0'));
+  return prefixOfEvents(aggregateId) + placeText(version);
+}
+
+/** The last part of the key of an event. */
+function placeText(version: number): string {
+  return String(version).padStart(DIGITS, '0');
 }
 
 /** The range of the events of an aggregate after a version. */
@@ -79,6 +84,8 @@ export function eventOf(aggregateId: string, version: number, entry: Entry): Eve
 /** Takes the events of one aggregate in their order, and sees to it that none is missing. */
 export class History {
   readonly #aggregateId: string;
+  /** Put together once: a history may be long. */
+  readonly #prefix: string;
   #last: number;
   /** How many there are, and whether there may be more that came later. */
   #total = Infinity;
@@ -87,6 +94,7 @@ export class History {
   /** @param after - The version after which it begins. */
   constructor(aggregateId: string, after: number) {
     this.#aggregateId = aggregateId;
+    this.#prefix = prefixOfEvents(aggregateId);
     this.#last = after;
   }
 
@@ -107,7 +115,7 @@ export class History {
   /** Takes the next event. @throws `CorruptionError`. */
   take(entry: Entry): Event {
     const version = this.#last + 1;
-    const wanted = eventKey(this.#aggregateId, version);
+    const wanted = this.#prefix + placeText(version);
     const key = entry.keyText();
     if (key !== wanted) throw this.#hole(wanted, describe(key));
     if (this.#exact && version > this.#total) {
