@@ -1,4 +1,4 @@
-// Compiles the declarations, everything in __test__/ and the example for browsers with the compiler's strictest settings.
+// Compiles the declarations, everything in __test__/ and the examples for browsers with the compiler's strictest settings.
 // Each file of __test__ is a test; a `// @ts-expect-error` in it is one more, and the compiler
 // reports the line that should be refused and is not.
 import path from 'node:path';
@@ -25,6 +25,7 @@ const compiled = [
   compile('__test__', 'web'),
   compile('__test__', 'package'),
   compile('__test__', 'examples'),
+  compile('examples', 'browser-board'),
   compile('examples', 'browser-notes'),
 ];
 const fileNames = compiled.flatMap((each) => each.fileNames);

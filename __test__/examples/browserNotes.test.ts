@@ -1,9 +1,7 @@
 // examples/browser-notes as its users have it: tabs of one browser, served by Vite, with a server that may be away.
-import { execFileSync, spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
-import readline from 'node:readline';
 import {
   afterAll,
   afterEach,
@@ -19,6 +17,8 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { launchChromium } from '../../scripts/lib/chromium.cjs';
 import type { Served } from '../faults/children';
 import { root, serve, temporary } from '../faults/children';
+import { serveExample, until } from './site';
+import type { Site } from './site';
 
 jest.setTimeout(60_000);
 
@@ -31,41 +31,26 @@ type State = 'saved' | 'saving' | 'waiting' | 'conflict';
 /** A note as a page shows it: its text and its state. */
 type Shown = readonly [text: string, state: State];
 
-let vite: ChildProcess;
-let origin: string;
+let site: Site;
 let browser: Browser;
 let context: BrowserContext;
 let store: string;
 let server: Served;
 
 beforeAll(async () => {
-  browser = await launchChromium();
-  const program = path.join(root, 'node_modules', 'vite', 'bin', 'vite.js');
-  const example = path.join(root, 'examples', 'browser-notes');
-  vite = spawn(process.execPath, [program, example, '--host', '127.0.0.1', '--port', '0'], {
-    env: { ...process.env, NO_COLOR: '1' },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  origin = await new Promise<string>((resolve, reject) => {
-    readline.createInterface({ input: vite.stdout! }).on('line', (line) => {
-      const [found] = /http:\/\/127\.0\.0\.1:\d+/.exec(line) ?? [];
-      if (found !== undefined) resolve(found);
-    });
-    vite.once('close', (code) => {
-      reject(new Error(`vite ended with ${code ?? 'a signal'}`));
-    });
-  });
+  [browser, site] = await Promise.all([launchChromium(), serveExample('browser-notes')]);
 });
 
 afterAll(async () => {
   await browser.close();
-  const ended = new Promise((resolve) => vite.once('close', resolve));
-  vite.kill();
-  await ended;
+  await site.close();
 });
 
 const start = (listen?: string) =>
-  serve(store, { flags: ['--cors-origin', origin], ...(listen === undefined ? {} : { listen }) });
+  serve(store, {
+    flags: ['--cors-origin', site.origin],
+    ...(listen === undefined ? {} : { listen }),
+  });
 
 async function stop(): Promise<void> {
   server.kill('SIGKILL');
@@ -86,21 +71,9 @@ afterEach(async () => {
 /** A tab with the example, once it has read the notes. */
 async function open(): Promise<Page> {
   const page = await context.newPage();
-  await page.goto(`${origin}/?server=${server.address}`);
+  await page.goto(`${site.origin}/?server=${server.address}`);
   await connection(page, 'connected');
   return page;
-}
-
-/** Waits until an expression in the page has a value; what it was instead is said in the error. */
-async function until(page: Page, expression: string, wanted: unknown): Promise<void> {
-  const text = `JSON.stringify(${expression})`;
-  try {
-    await page.waitForFunction(`${text} === ${JSON.stringify(JSON.stringify(wanted))}`, undefined, {
-      timeout: 15_000,
-    });
-  } catch {
-    expect(JSON.parse(await page.evaluate<string>(text))).toEqual(wanted);
-  }
 }
 
 /** Waits until a page shows these notes, from the top. */
@@ -212,7 +185,7 @@ describe('browser-notes', () => {
     await notes(first, ['bread', 'saved']);
     await stop();
     const page = await context.newPage();
-    await page.goto(`${origin}/?server=${server.address}`);
+    await page.goto(`${site.origin}/?server=${server.address}`);
     await connection(page, 'not connected');
     server = await start(server.address);
     await notes(page, ['bread', 'saved']);
@@ -230,7 +203,7 @@ describe('browser-notes', () => {
   test('a note whose first save was refused is not taken for one that was deleted elsewhere', async () => {
     const page = await open();
     const headers = {
-      'access-control-allow-origin': origin,
+      'access-control-allow-origin': site.origin,
       'access-control-expose-headers': 'grpc-status',
       'content-type': 'application/grpc-web+proto',
       'grpc-status': '16',

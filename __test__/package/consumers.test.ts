@@ -1,7 +1,8 @@
 // The packed tarballs, installed into empty projects without a network, work as a user imports them.
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { compile } from './compile';
 import { makeProject, packed, root, run, slow, work } from './project';
 
 const typescript = `
@@ -23,28 +24,6 @@ main().catch((error: unknown) => {
 const names = '{ KeyNotFoundError, NoriKVClient, bytesToString }';
 const importing = `import ${names} from '@norikv/client';`;
 const javascript = typescript.replaceAll(/: (unknown|Promise<void>)/g, '');
-
-function compile(folder: string, options: Readonly<Record<string, unknown>>): void {
-  const tsconfig = {
-    compilerOptions: {
-      target: 'es2022',
-      strict: true,
-      rootDir: '.',
-      outDir: 'out',
-      types: ['node'],
-      typeRoots: [path.join(root, 'node_modules', '@types')],
-      ...options,
-    },
-    files: ['index.ts'],
-  };
-  writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
-  const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  try {
-    run(folder, process.execPath, tsc, '-p', '.');
-  } catch (error) {
-    throw new Error((error as { stdout: string }).stdout, { cause: error });
-  }
-}
 
 test('the client asks for a package of its own version for every platform', () => {
   const folder = path.join(work, 'manifest');

@@ -204,7 +204,7 @@ export const steps = [
     title: 'packed tarball',
     limit: 10,
     needs: ['build'],
-    ...jest('package', '--testPathPatterns', '/__test__/package/consumers\\.test'),
+    ...jest('package', '--testPathPatterns', '/__test__/package/(consumers|recipes)\\.test'),
   },
   {
     name: 'package-web',
