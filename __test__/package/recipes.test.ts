@@ -141,9 +141,9 @@ describe('in a bundle', () => {
       };
       const [one, all] = [bundle('one.js'), bundle('all.js')];
       const recipes = path.join(folder, 'node_modules', '@norikv', 'client', 'dist', 'recipes', 'esm');
-      const shared = texts(path.join(recipes, 'counter.js'));
+      const shared = texts(path.join(recipes, 'counter.mjs'));
       const others = readdirSync(recipes)
-        .filter((file) => /^(search|recommend|dedup|lock|election|inventory)\w*\.js$/.test(file))
+        .filter((file) => /^(search|recommend|dedup|distributedLock|leaderElection|inventory)\w*\.mjs$/.test(file))
         .map((file) => ({ file, texts: texts(path.join(recipes, file)) }));
       expect(others.length).toBeGreaterThan(0);
       for (const { file, texts: own } of others) {

@@ -124,8 +124,9 @@ async function edit(id: string): Promise<void> {
   open = card;
   presence.editing = id;
   editing.signal.addEventListener('abort', () => {
-    // Given back is over as well, but then it is not open any more.
     card.editing = null;
+    presence.editing = null;
+    find(HTMLOutputElement, '#problem').value = String(editing.signal.reason);
     show();
   });
   show();

@@ -1,10 +1,19 @@
-import { InvalidArgumentError, LeaseLostError, Version, compare } from '@norikv/client';
+import {
+  InvalidArgumentError,
+  LeaseLostError,
+  NoriKVError,
+  Version,
+  compare,
+} from '@norikv/client';
 import type { Compare, Lease, NoriKVClient, Watch } from '@norikv/client';
 import type { Deadline } from './deadline.js';
 import type { Place } from './queue.js';
 
 /** How long a key is held before a watch is worth its while, in milliseconds: most holders are done by then. */
 const WATCH_AFTER_MS = 50;
+
+/** How long after it could not begin a watch is begun again, in milliseconds. */
+const WATCH_AGAIN_MS = 250;
 
 /**
  * What somebody holds who is first in a queue, for as long as it is theirs: the lease is alive by our own clock, counted from
@@ -13,8 +22,8 @@ const WATCH_AFTER_MS = 50;
 export class Hold {
   readonly #place: Place;
   readonly #aborts = new AbortController();
-  readonly #watches: Watch[] = [];
-  readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #watches = new Set<Watch>();
+  readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   readonly #leaseEnds: AbortSignal;
   readonly #onLeaseEnd = (): void => {
     this.#lose(asLoss(this.#leaseEnds.reason));
@@ -24,11 +33,9 @@ export class Hold {
 
   private constructor(client: NoriKVClient, place: Place) {
     this.#place = place;
-    this.#timer = setTimeout(() => {
+    this.#after(WATCH_AFTER_MS, () => {
       for (const key of place.keys) void this.#follow(client, key);
-    }, WATCH_AFTER_MS);
-    // Node has it, browsers do not.
-    (this.#timer as { unref?: () => void }).unref?.();
+    });
     this.#leaseEnds = place.lease.signal;
     this.#leaseEnds.addEventListener('abort', this.#onLeaseEnd, { once: true });
     if (this.#leaseEnds.aborted) this.#onLeaseEnd();
@@ -126,9 +133,22 @@ export class Hold {
   }
 
   #stop(): void {
-    clearTimeout(this.#timer);
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
     this.#leaseEnds.removeEventListener('abort', this.#onLeaseEnd);
-    for (const watch of this.#watches.splice(0)) void watch.close();
+    for (const watch of this.#watches) void watch.close();
+    this.#watches.clear();
+  }
+
+  /** Does something later, unless it is over by then. */
+  #after(ms: number, fn: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      fn();
+    }, ms);
+    this.#timers.add(timer);
+    // Node has it, browsers do not.
+    (timer as { unref?: () => void }).unref?.();
   }
 
   async #follow(client: NoriKVClient, key: string): Promise<void> {
@@ -138,13 +158,20 @@ export class Hold {
       { key },
       { fromVersion: new Version(term, index + 1n), puts: false },
     );
-    this.#watches.push(watch);
+    this.#watches.add(watch);
     try {
       const { done } = await watch[Symbol.asyncIterator]().next();
       if (done === true) return;
       const message = `somebody deleted "${key}", by which it was held`;
       this.#lose(new LeaseLostError(message, { lease }));
     } catch (cause) {
+      if (this.#over || this.#lost !== undefined) return;
+      this.#watches.delete(watch);
+      if (cause instanceof NoriKVError && cause.retryable) {
+        // The store is away, which a watch that has begun rides out: how long that may take, the lease says.
+        this.#after(WATCH_AGAIN_MS, () => void this.#follow(client, key));
+        return;
+      }
       // Who cannot see whether the key is there must not say that it is.
       const message = `whether "${key}" is still held cannot be followed any more`;
       this.#lose(new LeaseLostError(message, { lease, cause }));
