@@ -157,7 +157,123 @@ const uses = {
       await cached.close();
     },
   },
+  DistributedCounter: {
+    keys: 1,
+    async use({ client }) {
+      const counter = new recipes.DistributedCounter(client, 'a');
+      await counter.initialize();
+      await Promise.all([counter.increment(), counter.increment()]);
+      await counter.get();
+    },
+    async abort({ client, aborted }) {
+      const counter = new recipes.DistributedCounter(client, 'a');
+      await aborted((signal) => counter.incrementBy(1, { signal }), 0);
+      await aborted((signal) =>
+        Promise.all([1, 2].map((by) => counter.incrementBy(by, { signal }))),
+      );
+      await aborted((signal) => counter.get({ signal }), 0);
+    },
+  },
+  ShardedCounter: {
+    keys: 4,
+    async use({ client }) {
+      const counter = new recipes.ShardedCounter(client, 'a', 4);
+      await Promise.all([counter.increment(), counter.increment()]);
+      await counter.get();
+    },
+    async abort({ client, aborted }) {
+      const counter = new recipes.ShardedCounter(client, 'a', 4);
+      await aborted((signal) => counter.incrementBy(1, { signal }), 0);
+      await aborted((signal) => counter.get({ signal }), 0);
+    },
+  },
+  EventStore: {
+    keys: 4,
+    async use({ client }) {
+      const store = new recipes.EventStore(client);
+      await store.append('a', 'Happened', {});
+      await store.appendAll(
+        'a',
+        [1, 2].map((data) => ({ type: 'Happened', data })),
+      );
+      for await (const { version } of store.subscribe('a')) if (version === 3) break;
+      for await (const { version } of store.subscribeAll()) if (version === 3) break;
+      await store.getEventsAfter('a', 1);
+    },
+    async abort({ client, aborted }) {
+      const store = new recipes.EventStore(client);
+      await aborted((signal) => store.append('a', 'Happened', {}, { signal }), 0);
+      await store.append('a', 'Happened', {});
+      const follow = (subscribe) =>
+        aborted(async (signal) => {
+          for await (const { version } of subscribe(signal)) if (version < 0) break;
+        });
+      await follow((signal) => store.subscribe('a', { signal }));
+      await follow((signal) => store.subscribeAll({ signal }));
+      await aborted((signal) => store.getEvents('a', { signal }), 0);
+    },
+  },
+  BankAccountAggregate: {
+    keys: 4,
+    async use({ client }) {
+      const account = new recipes.BankAccountAggregate(new recipes.EventStore(client), 'a');
+      await account.openAccount();
+      await account.deposit(10);
+      await account.load();
+    },
+    async abort({ client, aborted }) {
+      const account = new recipes.BankAccountAggregate(new recipes.EventStore(client), 'a');
+      await account.openAccount();
+      await aborted((signal) => account.deposit(10, { signal }), 0);
+      await aborted((signal) => account.load({ signal }), 0);
+    },
+  },
+  ServiceRegistry: {
+    async use({ client }) {
+      const registry = new recipes.ServiceRegistry(client, 'a', TTL_MS);
+      await registry.watch('api', () => {});
+      const { deregister } = await registry.register(service('one'));
+      await registry.register({ ...service('two'), name: 'web' }, { healthCheck });
+      for await (const event of registry.watch('api')) if (event !== undefined) break;
+      await registry.discover('api');
+      await deregister();
+      await registry.close();
+    },
+    async abort({ client, aborted }) {
+      const registry = new recipes.ServiceRegistry(client, 'a', TTL_MS);
+      await aborted((signal) => registry.register(service('one'), { signal }), 0);
+      await aborted((signal) => registry.discover('api', { signal }), 0);
+      await aborted((signal) => registry.register(service('two'), { healthCheck, signal }), 0);
+      await registry.close();
+    },
+  },
+  LoadBalancer: {
+    async use({ client }) {
+      const registry = new recipes.ServiceRegistry(client, 'a', TTL_MS);
+      await registry.register(service('one'));
+      const balancer = new recipes.LoadBalancer(registry);
+      (await balancer.getService('api')).release();
+      await balancer.close();
+      await registry.close();
+    },
+    async abort({ client, aborted }) {
+      const registry = new recipes.ServiceRegistry(client, 'a', TTL_MS);
+      await registry.register(service('one'));
+      const balancer = new recipes.LoadBalancer(registry);
+      await aborted((signal) => balancer.getService('api', { signal }), 0);
+      await balancer.close();
+      await registry.close();
+    },
+  },
 };
+
+/** An instance of a service. */
+function service(id) {
+  return { name: 'api', id, address: '127.0.0.1', port: 80 };
+}
+
+/** A check that is made while a test runs. */
+const healthCheck = { check: () => true, intervalMs: 10 };
 
 /** What leaves something of every kind behind. */
 const careless = {
@@ -229,6 +345,28 @@ const rounds = {
         for await (const leader of election.observe()) if (leader === null) break;
       },
       close: () => election.stop(),
+    };
+  },
+  'subscribe and return'(client) {
+    const store = new recipes.EventStore(client);
+    const begun = store.append('a', 'Happened', {});
+    return {
+      async round() {
+        await begun;
+        for await (const { version } of store.subscribe('a')) if (version === 1) break;
+      },
+    };
+  },
+  'register and deregister, watch and stop'(client) {
+    const registry = new recipes.ServiceRegistry(client, 'a', TTL_MS);
+    return {
+      async round() {
+        const stop = await registry.watch('api', () => {});
+        await registry.register(service('one'));
+        await registry.deregister('api', 'one');
+        stop();
+      },
+      close: () => registry.close(),
     };
   },
   'a cache that watches, closed': (client) => ({
