@@ -187,6 +187,22 @@ const uses = {
       await aborted((signal) => counter.get({ signal }), 0);
     },
   },
+  RateLimiter: {
+    async use({ client }) {
+      const limiter = new recipes.RateLimiter(client);
+      const check = () => limiter.checkLimit('a', { maxRequests: 1, windowMs: 60_000 });
+      await Promise.all([check(), check(), check()]);
+      await limiter.reset('a');
+    },
+    async abort({ client, aborted }) {
+      const limiter = new recipes.RateLimiter(client);
+      const limit = { maxRequests: 5, windowMs: 60_000 };
+      await aborted((signal) => limiter.checkLimit('a', limit, { signal }), 0);
+      await aborted((signal) => limiter.checkLimit('a', limit, { signal }));
+      await aborted((signal) => limiter.reset('a', { signal }), 0);
+      await limiter.reset('a');
+    },
+  },
   EventStore: {
     keys: 4,
     async use({ client }) {

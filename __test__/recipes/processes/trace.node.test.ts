@@ -7,6 +7,7 @@ import {
   miscounted,
   misstocked,
   olderAfterNewer,
+  oversold,
   overLimit,
   slowSuccessions,
 } from './trace';
@@ -165,6 +166,38 @@ describe('stock', () => {
     const moment = line(5, 'b', 'finds', { amount: -1 });
     expect(misstocked([...lines, moment], { stock: 10, available: 7 })).toHaveLength(1);
     expect(misstocked(sold('a', 11, 'committed'), { stock: 10, available: -1 })).toHaveLength(2);
+  });
+});
+
+describe('reservations', () => {
+  const reserved = (who: string, at: number, amount: number): Line[] => [
+    line(at, who, 'reserves', { amount }),
+    line(at + 1, who, 'reserved', { name: who }),
+  ];
+  const ended = (who: string, at: number, what: string, end: string): Line[] => [
+    line(at, who, what, { name: who, amount: 6 }),
+    line(at + 1, who, end, { name: who }),
+  ];
+  const stock = { stock: 10, ttlMs: 100 };
+
+  test('that are more than there is are seen', () => {
+    expect(oversold([...reserved('a', 0, 6), ...reserved('b', 10, 4)], stock)).toEqual([]);
+    expect(oversold([...reserved('a', 0, 6), ...reserved('b', 10, 5)], stock)).toHaveLength(1);
+  });
+
+  test('that were given back, or ran out, hold nothing', () => {
+    const released = ended('a', 5, 'releases', 'released');
+    const next = reserved('b', 10, 5);
+    expect(oversold([...reserved('a', 0, 6), ...released, ...next], stock)).toEqual([]);
+    expect(oversold([...reserved('a', 0, 6), ...reserved('b', 100, 5)], stock)).toEqual([]);
+  });
+
+  test('that were committed hold for ever, and those that ran out before do not', () => {
+    const late = reserved('b', 500, 5);
+    const committed = ended('a', 5, 'commits', 'committed');
+    expect(oversold([...reserved('a', 0, 6), ...committed, ...late], stock)).toHaveLength(1);
+    const gone = ended('a', 5, 'commits', 'gone');
+    expect(oversold([...reserved('a', 0, 6), ...gone, ...late], stock)).toEqual([]);
   });
 });
 

@@ -204,6 +204,38 @@ export function misstocked(
   return wrong;
 }
 
+/**
+ * Stock that is promised to more than it is enough for. A reservation certainly holds its stock from when its process knew of it
+ * until it begins to give it back, or until its time is up as of before it was asked for; and for ever, if it was committed.
+ */
+export function oversold(
+  lines: readonly Line[],
+  { stock, ttlMs }: { readonly stock: number; readonly ttlMs: number },
+): string[] {
+  const sold = new Set<string>();
+  const ends = new Map<string, number>();
+  for (const what of ['commits', 'releases']) {
+    for (const { begin, end } of callsOf(lines, what)) {
+      const name = begin.name ?? '';
+      if (end?.what === 'committed') sold.add(name);
+      ends.set(name, Math.min(begin.at, ends.get(name) ?? Infinity));
+    }
+  }
+  const steps = callsOf(lines, 'reserves').flatMap(({ begin, end }) => {
+    if (end?.what !== 'reserved') return [];
+    const [name, amount] = [end.name ?? '', begin.amount ?? 0];
+    const until = Math.min(begin.at + ttlMs, ends.get(name) ?? Infinity);
+    const taken = { at: end.at, by: amount };
+    return sold.has(name) ? [taken] : [taken, { at: Math.max(end.at, until), by: -amount }];
+  });
+  steps.sort((a, b) => a.at - b.at || a.by - b.by);
+  let promised = 0;
+  return steps.flatMap(({ at, by }) => {
+    promised += by;
+    return by > 0 && promised > stock ? [`${promised} of ${stock} were promised at ${ms(at)}`] : [];
+  });
+}
+
 /** What failed in processes that nobody paused. */
 export function failures(lines: readonly Line[], pauses: readonly Hit[]): string[] {
   const paused = new Set(pauses.map(({ who }) => who));
