@@ -58,7 +58,9 @@ export class Proxy {
   /** Breaks every connection off. */
   cut(): void {
     for (const { client, server } of this.#pairs) {
-      client.resetAndDestroy();
+      // A reset of what is shutting down already never ends, and holds Node up when it exits.
+      if (client.writableEnded) client.destroy();
+      else client.resetAndDestroy();
       server.destroy();
     }
     this.#pairs.clear();
