@@ -35,3 +35,12 @@ export { ServiceRegistry } from './serviceRegistry.js';
 export type { RegisterOptions, Registration, ServiceRegistryOptions } from './serviceRegistry.js';
 export type { ServiceEvent } from './serviceWatch.js';
 export { ShardedCounter } from './shardedCounter.js';
+export { TenantClient } from './tenantClient.js';
+export type { TenantChange } from './tenantClient.js';
+export { TenantLimitError, TenantManager } from './tenantManager.js';
+export type {
+  TenantLimits,
+  TenantManagerOptions,
+  TenantMetadata,
+  TenantUsage,
+} from './tenantManager.js';
