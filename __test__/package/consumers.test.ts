@@ -104,7 +104,11 @@ describe('TypeScript', () => {
         (entry) =>
           `import type * as ${entry} from '@norikv/client/${entry}';\nexport type { ${entry} };\n`,
       );
-      const files = { 'index.ts': importing + others.join('') + typescript };
+      const recipes = `
+        import { DistributedCounter } from '@norikv/client/recipes';
+        export const count = (client: NoriKVClient): Promise<number> => new DistributedCounter(client, 'a').get();
+      `;
+      const files = { 'index.ts': importing + recipes + others.join('') + typescript };
       const folder = makeProject({ name: name.replaceAll(' ', '-'), type, files });
       compile(folder, options);
       expect(run(folder, process.execPath, path.join('out', 'index.js'))).toBe('works 1.2\n');
