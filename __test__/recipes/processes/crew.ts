@@ -1,5 +1,14 @@
 // Processes that work on one store and are killed and paused at random, as a seed says.
-import { mkdtempSync, readFileSync, readdirSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  readdirSync,
+} from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -30,8 +39,8 @@ export interface Plan {
   readonly everyMs: readonly [number, number];
   /** How long they go on unharmed in the end. Default 0. */
   readonly calmMs?: number;
-  /** Whose turn it is, of those who are not paused; who answers `undefined` leaves it to chance. */
-  victim?(traces: ReadonlyMap<string, readonly Line[]>): string | undefined;
+  /** How many of the hits are at whoever holds something at the moment, from 0 to 1. Default 0. */
+  readonly aimed?: number;
 }
 
 /** What a crew wrote down, and what was done to it. */
@@ -138,9 +147,10 @@ class Crew {
   /** Kills or pauses somebody. */
   #hit(): void {
     const awake = [...this.#members].filter(({ paused }) => !paused);
-    const wanted = this.#plan.victim?.(this.#traces());
+    const { aimed = 0 } = this.#plan;
+    const holder = this.#random() < aimed ? this.#holder(awake) : undefined;
     const chance = awake[Math.floor(this.#random() * awake.length)];
-    const member = awake.find(({ name }) => name === wanted) ?? chance;
+    const member = holder ?? chance;
     const deadly = this.#random() < 0.5;
     if (member === undefined) return;
     if (deadly) this.#kill(member);
@@ -189,6 +199,15 @@ class Crew {
     return new Set(members.map(({ name }) => name));
   }
 
+  /** Who said last that it holds something, and nothing after it. */
+  #holder(members: readonly Member[]): Member | undefined {
+    const said = members.flatMap((member) => {
+      const { at, what } = lastLineOf(path.join(this.#directory, member.name));
+      return what === 'holds' || what === 'still' ? [{ member, at }] : [];
+    });
+    return said.sort((a, b) => b.at - a.at)[0]?.member;
+  }
+
   #traces(): Map<string, Line[]> {
     const traces = new Map<string, Line[]>();
     for (const who of readdirSync(this.#directory)) {
@@ -203,6 +222,21 @@ class Crew {
     }
     return traces;
   }
+}
+
+/** More than the longest line. */
+const TAIL_BYTES = 1024;
+
+/** The last whole line of a trace; one that says nothing if there is none yet. */
+function lastLineOf(file: string): Pick<Line, 'at' | 'what'> {
+  if (!existsSync(file)) return { at: 0, what: '' };
+  const trace = openSync(file, 'r');
+  const from = Math.max(0, fstatSync(trace).size - TAIL_BYTES);
+  const tail = Buffer.alloc(TAIL_BYTES);
+  const length = readSync(trace, tail, 0, TAIL_BYTES, from);
+  closeSync(trace);
+  const line = tail.toString('utf8', 0, length).split('\n').at(-2) ?? '';
+  return line.startsWith('{') ? (JSON.parse(line) as Line) : { at: 0, what: '' };
 }
 
 /** Has eight processes work, kills and pauses them, and answers what they wrote down. */

@@ -14,6 +14,7 @@ const plan = (address: string) => ({
   seconds: SECONDS,
   pauseMs: [TTL_MS * 1.2, TTL_MS * 2] as const,
   everyMs: [200, 1000] as const,
+  aimed: 0.5,
 });
 
 /** The tokens that came with each write to what the lock protects, in the order of the writes. */

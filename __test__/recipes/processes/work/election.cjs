@@ -1,11 +1,11 @@
 // Stands for election; leads for as long as it is let, or resigns after a while.
 const { LeaderElection } = require('@norikv/client/recipes');
-const { begin, now, tell, tellError, wait } = require('./lib.cjs');
+const { begin, now, stare, tell, tellError, wait } = require('./lib.cjs');
 
 /** The longest that one leads before it resigns, in milliseconds; and how long it stays away. */
 const TERM_MS = 4000;
 const AWAY_MS = 300;
-const LOOK_MS = 5;
+const LOOK_MS = 10;
 
 void begin(async ({ client, name, settings, going }) => {
   const election = new LeaderElection(client, 'shared', name, settings.ttlMs);
@@ -31,7 +31,7 @@ void begin(async ({ client, name, settings, going }) => {
     await election.start(elected, defeated);
     let resigns = Infinity;
     while (going() && now() < resigns) {
-      if (look() && resigns === Infinity) resigns = now() + Math.random() * TERM_MS;
+      if (stare(look) && resigns === Infinity) resigns = now() + Math.random() * TERM_MS;
       await wait(LOOK_MS);
     }
     await election.stop();

@@ -20,6 +20,21 @@ function tellError(error, more = {}) {
   tell(error.outcome === 'unknown' ? 'unknown' : 'failed', { ...more, error: String(error) });
 }
 
+/** How long one looks again and again without a pause, and how often, in milliseconds. */
+const STARE_MS = 3;
+const GLANCE_MS = 0.2;
+
+/** Looks again and again while nothing else goes on: one that stood still meanwhile looks before it hears of anything. */
+function stare(look) {
+  const until = now() + STARE_MS;
+  while (now() < until) {
+    if (!look()) return false;
+    const next = now() + GLANCE_MS;
+    while (now() < next);
+  }
+  return true;
+}
+
 /** Runs `work` until it is told to end. */
 async function begin(work) {
   let going = true;
@@ -30,4 +45,4 @@ async function begin(work) {
   await client.close();
 }
 
-module.exports = { begin, now, tell, tellError, wait };
+module.exports = { begin, now, stare, tell, tellError, wait };

@@ -1,11 +1,12 @@
 // Locks, uses what the lock protects, unlocks. What it writes of holding is what it certainly knew: see `intervalsOf`.
 const { op } = require('@norikv/client');
 const recipes = require('@norikv/client/recipes');
-const { begin, now, tell, tellError, wait } = require('./lib.cjs');
+const { begin, now, stare, tell, tellError, wait } = require('./lib.cjs');
 const naive = require('./naive.cjs');
 
-/** The longest that the lock is held, in milliseconds. */
-const HOLD_MS = 30;
+/** The longest that the lock is held, mostly and now and then, in milliseconds. */
+const HOLD_MS = 20;
+const LONG_MS = 400;
 
 void begin(async ({ client, name, settings, going }) => {
   const { DistributedLock } = settings.naive ? naive : recipes;
@@ -23,8 +24,8 @@ void begin(async ({ client, name, settings, going }) => {
     const token = String(lock.token);
     if (!lock.isHeld()) return;
     tell('holds', { token });
-    const until = now() + Math.random() * HOLD_MS;
-    while (look() && now() < until) {
+    const until = now() + Math.random() * (Math.random() < 0.2 ? LONG_MS : HOLD_MS);
+    while (stare(look) && now() < until) {
       const write = op.put('protected', JSON.stringify({ token, name }));
       await client.txn().if(lock.guard()).then(write).commit();
       await wait(Math.random() * 5);
