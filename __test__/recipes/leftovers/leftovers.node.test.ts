@@ -2,8 +2,8 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { endOf, serve, start } from '../faults/children';
-import type { Served } from '../faults/children';
+import { endOf, serve, start } from '../../faults/children';
+import type { Served } from '../../faults/children';
 
 /** What is open, of the store and in the process. */
 interface Left {
@@ -16,14 +16,14 @@ interface Left {
   readonly threads?: number;
 }
 
-interface Uses {
-  readonly uses: Readonly<Record<string, { readonly keys?: number }>>;
-  readonly rounds: Readonly<Record<string, unknown>>;
-}
+/** What is done with each recipe, and how many keys of data it may keep. */
+type Uses = Readonly<Record<string, { readonly keys?: number }>>;
 
-const { uses, rounds } = createRequire(__filename)('./uses.cjs') as Uses;
+const load = createRequire(__filename);
+const uses = load('./uses.cjs') as Uses;
+const rounds = load('./rounds.cjs') as Readonly<Record<string, unknown>>;
 const names = Object.keys(uses).filter((name) => name !== 'careless');
-const program = path.join(__dirname, 'leftovers.cjs');
+const program = path.join(__dirname, 'program.cjs');
 
 let server: Served;
 beforeAll(async () => {
@@ -34,7 +34,7 @@ afterAll(async () => {
   await server.ended;
 });
 
-/** Runs `leftovers.cjs`; answers what it printed, and how long it lived after it closed its client. */
+/** Runs `program.cjs`; answers what it printed, and how long it lived after it closed its client. */
 async function run(
   what: string,
   name: string,

@@ -1,4 +1,4 @@
-// What a recipe leaves behind: `node leftovers.cjs <address> <what> <name>` does something with a recipe, prints what is left of
+// What a recipe leaves behind: `node program.cjs <address> <what> <name>` does something with a recipe, prints what is left of
 // it as JSON on one line, closes the client, prints the time, and must then end by itself.
 const { readdirSync } = require('node:fs');
 const { setTimeout: wait } = require('node:timers/promises');
@@ -24,7 +24,8 @@ for (const kind of ['Timeout', 'Interval']) {
 }
 
 const { NoriKVClient } = require('@norikv/client');
-const { uses, rounds } = require('./uses.cjs');
+const rounds = require('./rounds.cjs');
+const uses = require('./uses.cjs');
 
 /** A client whose leases and watches are known. */
 function observed(inner) {
