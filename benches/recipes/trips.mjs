@@ -7,6 +7,9 @@ import * as recipes from '../../dist/recipes/index.js';
 const SENT = new Set(
   'get getOrNull getMany put delete deleteRange scan count update lease watch commit'.split(' '),
 );
+/** How often each is done: the last time is how it goes on. */
+const TIMES = 3;
+
 const client = await NoriKVClient.open('memory:');
 let calls = [];
 
@@ -18,9 +21,8 @@ function counted(target) {
       return (...args) => {
         if (SENT.has(name)) calls.push(name);
         const answer = Reflect.apply(value, of, args);
-        return ['txn', 'if', 'then', 'else'].includes(name) && !(answer instanceof Promise)
-          ? counted(answer)
-          : answer;
+        // A transaction that is being put together.
+        return ['txn', 'if', 'then', 'else'].includes(name) ? counted(answer) : answer;
       };
     },
   });
@@ -29,74 +31,78 @@ function counted(target) {
 const store = counted(client);
 const lines = [];
 
-/** What the first such call takes, and a later one. */
-async function count(operation, work) {
-  const some = [];
-  for (let n = 0; n < 3; n++) {
-    calls = [];
-    await work(n);
-    some.push(calls);
+/** Does some things one after the other, again and again, and counts each of them, but for what has to be done `before`. */
+async function count(recipe, works) {
+  const all = new Map(Object.keys(works).map((name) => [name, []]));
+  for (let n = 0; n < TIMES; n++) {
+    for (const [name, work] of Object.entries(works)) {
+      await work.before?.();
+      calls = [];
+      await (work.run ?? work)(n);
+      all.get(name).push(calls);
+    }
   }
-  const then = some.at(-1).map((name) => (name === 'commit' ? 'a transaction' : name));
-  lines.push({ operation, first: some[0].length, then: then.length, calls: then.join(', ') });
+  for (const [name, times] of all) {
+    const last = times.at(-1).map((call) => (call === 'commit' ? 'a transaction' : call));
+    const operation = `${recipe}.${name}`;
+    lines.push({ operation, first: times[0].length, then: last.length, calls: last.join(', ') });
+  }
 }
 
 const data = { amount: 1 };
+const limit = { maxRequests: 100, windowMs: 60_000 };
+
 const lock = new recipes.DistributedLock(store, { key: 'trips', ttlMs: 10_000 });
-const both = { lock: [], unlock: [] };
-for (let n = 0; n < 3; n++) {
-  for (const name of ['lock', 'unlock']) {
-    calls = [];
-    await lock[name]();
-    both[name].push(calls);
-  }
-}
-for (const [name, all] of Object.entries(both)) {
-  const then = all.at(-1).map((each) => (each === 'commit' ? 'a transaction' : each));
-  lines.push({
-    operation: `DistributedLock.${name}`,
-    first: all[0].length,
-    then: then.length,
-    calls: then.join(', '),
-  });
-}
+await count('DistributedLock', { lock: () => lock.lock(), unlock: () => lock.unlock() });
+
+const election = new recipes.LeaderElection(store, 'trips', 'node', 10_000);
+await count('LeaderElection', {
+  campaign: () => election.campaign(),
+  resign: () => election.resign(),
+});
+
 const limiter = new recipes.RateLimiter(store);
-await count('RateLimiter.checkLimit, the same id', () =>
-  limiter.checkLimit('a', { maxRequests: 100, windowMs: 60_000 }),
-);
-await count('RateLimiter.checkLimit, a new id', (n) =>
-  limiter.checkLimit(`new ${n}`, { maxRequests: 100, windowMs: 60_000 }),
-);
+await count('RateLimiter', {
+  'checkLimit, the same id': () => limiter.checkLimit('same', limit),
+  'checkLimit, a new id': (n) => limiter.checkLimit(`new ${n}`, limit),
+});
+
 const counter = new recipes.DistributedCounter(store, 'trips');
-await count('DistributedCounter.increment', () => counter.increment());
+await count('DistributedCounter', { increment: () => counter.increment() });
 const sharded = new recipes.ShardedCounter(store, 'trips', 1);
-await count('ShardedCounter.increment, one shard', () => sharded.increment());
-await count('ShardedCounter.get', () => sharded.get());
+await count('ShardedCounter', { increment: () => sharded.increment(), get: () => sharded.get() });
+
 const inventory = new recipes.InventoryManager(store);
 await inventory.createItem('trips', 1000);
-const reserved = [];
-await count('InventoryManager.reserve', async () =>
-  reserved.push(await inventory.reserve('trips', 1)),
-);
-await count('InventoryManager.commit', (n) => inventory.commit(reserved[n]));
-for (let n = 0; n < 3; n++) reserved.push(await inventory.reserve('trips', 1));
-await count('InventoryManager.release', (n) => inventory.release(reserved[3 + n]));
+let reservation;
+const reserve = async () => {
+  reservation = await inventory.reserve('trips', 1);
+};
+await count('InventoryManager', {
+  reserve,
+  commit: () => inventory.commit(reservation),
+  release: { before: reserve, run: () => inventory.release(reservation) },
+  getAvailable: () => inventory.getAvailable('trips'),
+});
+
 const events = new recipes.EventStore(store);
-await count('EventStore.append', () => events.append('trips', 'Deposited', data));
-await count('EventStore.getEvents', () => events.getEvents('trips'));
+await count('EventStore', {
+  append: () => events.append('trips', 'Deposited', data),
+  getEvents: () => events.getEvents('trips'),
+});
+
 const sessions = new recipes.SessionManager(store, 60_000);
-const ids = [];
-await count('SessionManager.create', async () =>
-  ids.push(await sessions.create('ada', 'ada@example.com', ['admin'])),
-);
-await count('SessionManager.get', () => sessions.get(ids[0]));
+let session;
+await count('SessionManager', {
+  create: async () => {
+    session = await sessions.create('ada', 'ada@example.com', ['admin']);
+  },
+  get: () => sessions.get(session),
+});
+
 const cached = new recipes.CachedClient(store, 60_000, 10);
 await client.put('cached', '1');
-await count('CachedClient.get', () => cached.get('cached', String));
-const election = new recipes.LeaderElection(store, 'trips', 'node', 10_000);
-await count('LeaderElection.campaign and resign', async () => {
-  await election.campaign();
-  await election.resign();
-});
+await count('CachedClient', { get: () => cached.get('cached', String) });
+
 console.log(JSON.stringify(lines));
 process.exit(0);
