@@ -189,7 +189,7 @@ describe.each([memory, servedFile])('a DistributedCounter on $name', (kind) => {
     };
     gate.beforeNext('put', disturb);
     const error: unknown = await counter
-      .increment({ timeoutMs: kind.slow ? 700 : 150 })
+      .increment({ timeoutMs: kind.slow ? 1_500 : 500 })
       .catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(RetryExhaustedError);
     const writes = await other.increment();

@@ -244,7 +244,7 @@ describe.each([memory, servedFile])('a RateLimiter on $name', (kind) => {
       await other.checkLimit('a', many);
     };
     gate.beforeNext('put', disturb);
-    const timeoutMs = kind.slow ? 700 : 150;
+    const timeoutMs = kind.slow ? 1_500 : 500;
     await expect(limiter.checkLimit('a', many, { timeoutMs })).rejects.toThrow(RetryExhaustedError);
   });
 

@@ -136,7 +136,7 @@ describe.each([memory, servedFile])('a ShardedCounter on $name', (kind) => {
       others += 1;
     };
     gate.beforeNext('put', disturb);
-    await expect(views.increment({ timeoutMs: kind.slow ? 700 : 150 })).rejects.toThrow(
+    await expect(views.increment({ timeoutMs: kind.slow ? 1_500 : 500 })).rejects.toThrow(
       RetryExhaustedError,
     );
     expect(others).toBeGreaterThan(1);

@@ -1,5 +1,5 @@
 import { ResourceExhaustedError } from '@norikv/client';
-import { CONFLICT, Deadline, MAX_TIMER_MS, delayAfter } from './deadline.js';
+import { CONFLICT, Deadline, GRACE_MS, MAX_TIMER_MS, delayAfter, timeFor } from './deadline.js';
 
 /** The most that wait for a write at a time. */
 const MAX_WAITING = 100_000;
@@ -51,11 +51,6 @@ export class Combiner<Ask, Answer> {
     this.#most = most;
   }
 
-  /** Whether nobody asks for anything. */
-  get isIdle(): boolean {
-    return !this.#running;
-  }
-
   /**
    * Asks for something, and answers what came of it. Who gives up takes only his own part back: it is not done if it was not
    * sent yet; otherwise the error's `outcome` is `'unknown'`.
@@ -95,15 +90,16 @@ export class Combiner<Ask, Answer> {
       const abort = (): void => {
         part.fail(deadline.cancelled(part.sent ? 'unknown' : undefined));
       };
+      const late = (grace: boolean): void => {
+        if (!part.sent) {
+          part.fail(part.conflicts > 0 ? deadline.exhausted(part.conflicts) : deadline.exceeded());
+        } else if (grace && part.conflicts > 0) {
+          // It is about to be told which.
+          timer = setTimeout(late, GRACE_MS, false);
+        } else part.fail(deadline.exceeded('unknown'));
+      };
       const left = deadline.leftMs;
-      const timer =
-        left > MAX_TIMER_MS
-          ? undefined
-          : setTimeout(() => {
-              if (part.sent) part.fail(deadline.exceeded('unknown'));
-              else if (part.conflicts > 0) part.fail(deadline.exhausted(part.conflicts));
-              else part.fail(deadline.exceeded());
-            }, left);
+      let timer = left > MAX_TIMER_MS ? undefined : setTimeout(late, left, true);
       deadline.signal?.addEventListener('abort', abort, { once: true });
       this.#waiting.add(part);
       if (!this.#running) {
@@ -118,12 +114,14 @@ export class Combiner<Ask, Answer> {
     let conflicts = 0;
     while (this.#waiting.size > 0) {
       const parts = this.#take();
+      const began = performance.now();
       try {
         const asks = parts.map(({ ask }) => ask);
         const answers = await this.#attempt(asks, this.#deadlineOf(parts));
         if (answers === CONFLICT) {
           conflicts += 1;
-          await this.#again(parts, delayAfter(conflicts));
+          const needMs = timeFor(performance.now() - began);
+          await this.#again(parts, delayAfter(conflicts), needMs);
           continue;
         }
         for (const [at, answer] of answers.entries()) parts[at]?.settle(answer);
@@ -150,17 +148,18 @@ export class Combiner<Ask, Answer> {
   /** Of one caller that caller's; of many, as long as the most patient of them waits. */
   #deadlineOf(parts: readonly Part<Ask, Answer>[]): Deadline {
     const [first] = parts;
-    if (first !== undefined && parts.length === 1) return first.deadline;
-    const timeoutMs = parts.reduce((most, { deadline }) => Math.max(most, deadline.leftMs), 1);
-    return new Deadline(this.#what, { timeoutMs });
+    if (first !== undefined && parts.length === 1 && first.conflicts === 0) return first.deadline;
+    const signal = parts.length === 1 ? first?.deadline.signal : undefined;
+    const leftMs = parts.reduce((most, { deadline }) => Math.max(most, deadline.leftMs), 1);
+    return new Deadline(this.#what, { signal, timeoutMs: leftMs + GRACE_MS });
   }
 
   /** Puts back whose attempt met another write, before those that came later, and waits. */
-  async #again(parts: readonly Part<Ask, Answer>[], delay: number): Promise<void> {
+  async #again(parts: readonly Part<Ask, Answer>[], delay: number, needMs: number): Promise<void> {
     const back = parts.filter((part) => {
       part.sent = false;
       part.conflicts += 1;
-      if (!part.over && part.deadline.leftMs <= delay) {
+      if (!part.over && part.deadline.leftMs <= delay + needMs) {
         part.fail(part.deadline.exhausted(part.conflicts));
       }
       return !part.over;

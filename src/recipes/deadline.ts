@@ -17,6 +17,12 @@ const MAX_DELAY_MS = 100;
 /** The longest that one call may take of it: what got lost is asked for again. */
 const CALL_TIMEOUT_MS = 5_000;
 
+/**
+ * How much longer than it has an attempt may take that is not the first, in milliseconds: cut off, it would leave it unknown
+ * whether it wrote, where it is about to say that others were faster once more.
+ */
+export const GRACE_MS = 250;
+
 /** What Node's timers can do at most; longer ones are not set. */
 export const MAX_TIMER_MS = 2_147_483_647;
 
@@ -26,6 +32,11 @@ export const CONFLICT = Symbol('conflict');
 /** How long to wait after that many conflicts, in milliseconds: drawn at random (full jitter). */
 export function delayAfter(conflicts: number): number {
   return Math.random() * Math.min(MAX_DELAY_MS, INITIAL_DELAY_MS * 2 ** (conflicts - 1));
+}
+
+/** How long the next attempt is taken to need, in milliseconds, if the last one took so long. */
+export function timeFor(tookMs: number): number {
+  return 2 * tookMs + 5;
 }
 
 /** The time that an operation of a recipe has, all of its calls, waits and attempts together. */
@@ -66,7 +77,8 @@ export class Deadline {
 
   /** Options for a call of the client that is a part of the operation. */
   get call(): CallOptions {
-    return { signal: this.signal, timeoutMs: Math.min(this.leftMs, CALL_TIMEOUT_MS) };
+    const leftMs = this.leftMs + (this.#attempts > 0 ? GRACE_MS : 0);
+    return { signal: this.signal, timeoutMs: Math.min(leftMs, CALL_TIMEOUT_MS) };
   }
 
   /**
@@ -77,17 +89,24 @@ export class Deadline {
    */
   async retry<T>(attempt: () => Promise<T | typeof CONFLICT>): Promise<T> {
     for (;;) {
+      const began = performance.now();
       const result = await attempt();
       if (result !== CONFLICT) return result;
-      await this.backOff();
+      await this.backOff(undefined, timeFor(performance.now() - began));
     }
   }
 
-  /** Waits before the next attempt. @throws As {@link retry}. */
-  async backOff(cause?: unknown): Promise<void> {
+  /**
+   * Waits before the next attempt.
+   *
+   * @param needMs - How long the next attempt takes: what cannot end in time is not begun.
+   * @throws As {@link retry}.
+   */
+  async backOff(cause?: unknown, needMs = 0): Promise<void> {
     this.#attempts += 1;
     const delay = delayAfter(this.#attempts);
-    if (performance.now() + delay >= this.#end) throw this.exhausted(this.#attempts, cause);
+    if (performance.now() + delay + needMs >= this.#end)
+      throw this.exhausted(this.#attempts, cause);
     await this.#sleep(delay);
   }
 

@@ -20,6 +20,9 @@ export type { AppendOptions, Event, NewEvent, SubscribeOptions } from './eventSt
 export type { HealthCheck } from './health.js';
 export { HighAvailabilityCoordinator } from './highAvailability.js';
 export type { HighAvailabilityOptions, Role } from './highAvailability.js';
+export { InventoryManager } from './inventoryManager.js';
+export type { ReserveOptions } from './inventoryManager.js';
+export { InsufficientStockError } from './inventoryStock.js';
 export { LeaderElection } from './leaderElection.js';
 export { LeaderTask } from './leaderTask.js';
 export type { LeaderTaskOptions } from './leaderTask.js';

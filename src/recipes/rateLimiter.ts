@@ -6,6 +6,7 @@ import { CONFLICT, Deadline } from './deadline.js';
 import { checkFields, checkName, checkWhole, describe, keyOf, prefixOf, randomId } from './keys.js';
 import { RateWindow, formatCounted, parseCounted } from './rateWindow.js';
 import type { Counted } from './rateWindow.js';
+import { repeat } from './repeat.js';
 
 /** How many ids one object remembers: the ones that were used last. */
 const MAX_REMEMBERED = 10_000;
@@ -162,19 +163,7 @@ export class RateLimiter {
       options,
       DEFAULT_TIMEOUT_MS,
     );
-    for (;;) {
-      try {
-        await this.#client.deleteRange({ prefix }, deadline.call);
-        return;
-      } catch (error) {
-        // Done twice is done once: a reply that was lost is asked for again.
-        const lost = error instanceof NoriKVError && error.outcome === 'unknown';
-        if (!lost || error.code === 'CANCELLED' || error.code === 'CLOSED') throw error;
-        await deadline.backOff(error).catch(() => {
-          throw error;
-        });
-      }
-    }
+    await repeat(() => this.#client.deleteRange({ prefix }, deadline.call), deadline);
   }
 
   /** What is remembered of an id under a limit. */
