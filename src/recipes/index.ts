@@ -12,11 +12,20 @@ export type { BankAccount, BankAccountRefusal } from './bankAccount.js';
 export { CachedClient } from './cachedClient.js';
 export type { CacheStats, CachedClientOptions, CachedPutOptions } from './cachedClient.js';
 export type { Unsubscribe } from './callbacks.js';
+export { ConfigManager, ConfigTypeError } from './configManager.js';
+export type {
+  ConfigGetOptions,
+  ConfigListener,
+  ConfigRange,
+  ConfigWatchOptions,
+} from './configManager.js';
 export { DistributedCounter } from './distributedCounter.js';
 export { DistributedLock } from './distributedLock.js';
 export type { DistributedLockOptions } from './distributedLock.js';
 export { EventConflictError, EventStore, MAX_EVENTS } from './eventStore.js';
 export type { AppendOptions, Event, NewEvent, SubscribeOptions } from './eventStore.js';
+export { FeatureFlags } from './featureFlags.js';
+export type { Flag, IsEnabledOptions, Rollout } from './featureFlags.js';
 export type { HealthCheck } from './health.js';
 export { HighAvailabilityCoordinator } from './highAvailability.js';
 export type { HighAvailabilityOptions, Role } from './highAvailability.js';
@@ -38,6 +47,8 @@ export { ServiceRegistry } from './serviceRegistry.js';
 export type { RegisterOptions, Registration, ServiceRegistryOptions } from './serviceRegistry.js';
 export type { ServiceEvent } from './serviceWatch.js';
 export { ShardedCounter } from './shardedCounter.js';
+export { SnapshotManager } from './snapshotManager.js';
+export type { Snapshot } from './snapshotManager.js';
 export { TenantClient } from './tenantClient.js';
 export type { TenantChange } from './tenantClient.js';
 export { TenantLimitError, TenantManager } from './tenantManager.js';

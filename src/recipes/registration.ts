@@ -1,15 +1,12 @@
 import { AlreadyExistsError, NoriKVError, compare, op } from '@norikv/client';
 import type { CallOptions, Entry, Lease, NoriKVClient, Version } from '@norikv/client';
+import { Again } from './again.js';
 import { CONFLICT, Deadline } from './deadline.js';
 import { writeGuarded } from './guarded.js';
 import { randomId } from './keys.js';
 import type { Leaseholder } from './leaseholder.js';
 import { decodeService, encodeService } from './service.js';
 import type { Service } from './service.js';
-
-/** The longest first pause before what failed in the background is done again, and the longest of all, in milliseconds. */
-const INITIAL_PAUSE_MS = 100;
-const MAX_PAUSE_MS = 5_000;
 
 /** What a registration needs of its registry. */
 export interface RegistrationHome {
@@ -34,10 +31,14 @@ export class Registered {
   #over = false;
   /** One change at a time. */
   #changing: Promise<void> = Promise.resolve();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #pauses = 0;
+  readonly #again = new Again(
+    () => this.#settle(),
+    (error) => {
+      this.#failed(error);
+    },
+  );
   readonly #onLeaseEnd = (): void => {
-    this.#settleSoon(0);
+    this.#again.now();
   };
 
   constructor(home: RegistrationHome, key: string, service: Service) {
@@ -68,6 +69,7 @@ export class Registered {
       this.#service = service;
       this.#wanted = true;
       this.#over = false;
+      this.#again.start();
     });
   }
 
@@ -75,7 +77,7 @@ export class Registered {
   want(wanted: boolean): void {
     if (this.#over || this.#wanted === wanted) return;
     this.#wanted = wanted;
-    this.#settleSoon(0);
+    this.#again.now();
   }
 
   /** Takes it out for good, if it is still ours; answers whether it was there. */
@@ -92,7 +94,7 @@ export class Registered {
   /** Leaves it to its lease. */
   end(): void {
     this.#over = true;
-    clearTimeout(this.#timer);
+    this.#again.stop();
     this.#lease?.signal.removeEventListener('abort', this.#onLeaseEnd);
   }
 
@@ -177,38 +179,25 @@ export class Registered {
     await this.#home.holder.release(lease);
   }
 
-  #settleSoon(ms: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#settle(), ms);
-    // Node has it, browsers do not.
-    (this.#timer as { unref?: () => void }).unref?.();
+  /** Makes what is in the store what is wanted. */
+  async #settle(): Promise<void> {
+    await this.#one(async () => {
+      if (this.#over) return;
+      const deadline = new Deadline(`registering "${this.#key}" again`);
+      if (!this.#wanted) await this.#delete(deadline);
+      else if (this.#lease?.signal.aborted !== false) {
+        await this.#put(this.#service, deadline, false);
+      }
+    });
   }
 
-  /** Makes what is in the store what is wanted; if that fails, again after a pause. */
-  async #settle(): Promise<void> {
-    try {
-      await this.#one(async () => {
-        if (this.#over) return;
-        const deadline = new Deadline(`registering "${this.#key}" again`);
-        if (!this.#wanted) await this.#delete(deadline);
-        else if (this.#lease?.signal.aborted !== false) {
-          await this.#put(this.#service, deadline, false);
-        }
-      });
-      this.#pauses = 0;
-    } catch (error) {
-      if (this.#over) return;
-      this.#home.failed(error);
-      if (error instanceof AlreadyExistsError) {
-        this.end();
-        await this.#letGo();
-        this.#aborts.abort(error);
-        return;
-      }
-      const most = Math.min(MAX_PAUSE_MS, INITIAL_PAUSE_MS * 2 ** this.#pauses);
-      this.#pauses += 1;
-      this.#settleSoon(Math.random() * most);
-    }
+  #failed(error: unknown): void {
+    if (this.#over) return;
+    this.#home.failed(error);
+    if (!(error instanceof AlreadyExistsError)) return;
+    this.end();
+    void this.#letGo();
+    this.#aborts.abort(error);
   }
 
   #isOurs(entry: Entry): boolean {

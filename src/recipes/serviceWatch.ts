@@ -1,5 +1,6 @@
 import { ClosedError } from '@norikv/client';
 import type { CallOptions, Entry, NoriKVClient } from '@norikv/client';
+import { Again } from './again.js';
 import { decodeService, isSameService } from './service.js';
 import type { Service } from './service.js';
 import { View } from './view.js';
@@ -12,10 +13,6 @@ export interface ServiceEvent {
   /** The instance as it is now; of one that went, as it was. */
   readonly service: Service;
 }
-
-/** The longest first pause before a watch that ended is begun again, and the longest of all, in milliseconds. */
-const INITIAL_PAUSE_MS = 100;
-const MAX_PAUSE_MS = 5_000;
 
 /** What a watch tells, beside events. */
 export interface ServiceListener {
@@ -32,15 +29,20 @@ export class ServiceWatch {
   readonly #listener: ServiceListener;
   /** What was told, by key: what is no service is not told. */
   readonly #told = new Map<string, Service>();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #pauses = 0;
-  #closed = false;
+  readonly #again: Again;
 
   constructor(client: NoriKVClient, prefix: string, listener: ServiceListener) {
     this.#listener = listener;
     this.#view = new View(client, prefix, (error) => {
-      this.#again(error);
+      this.#failed(error);
+      this.#again.later();
     });
+    this.#again = new Again(
+      () => this.#view.open(),
+      (error) => {
+        this.#failed(error);
+      },
+    );
     this.#view.listen((changes) => {
       for (const change of changes) this.#hear(change);
     });
@@ -52,8 +54,7 @@ export class ServiceWatch {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#again.stop();
     this.#listener.ended();
     await this.#view.close();
   }
@@ -80,24 +81,12 @@ export class ServiceWatch {
     }
   }
 
-  #again(error: unknown): void {
-    if (this.#closed) return;
+  #failed(error: unknown): void {
     if (error instanceof ClosedError) {
+      this.#again.stop();
       this.#listener.ended(error);
-      return;
+    } else {
+      this.#listener.failed(error, true);
     }
-    this.#listener.failed(error, true);
-    const most = Math.min(MAX_PAUSE_MS, INITIAL_PAUSE_MS * 2 ** this.#pauses);
-    this.#pauses += 1;
-    this.#timer = setTimeout(() => {
-      this.#view.open().then(
-        () => (this.#pauses = 0),
-        (cause: unknown) => {
-          this.#again(cause);
-        },
-      );
-    }, Math.random() * most);
-    // Node has it, browsers do not.
-    (this.#timer as { unref?: () => void }).unref?.();
   }
 }

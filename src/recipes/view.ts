@@ -1,5 +1,5 @@
-import { CompactedError } from '@norikv/client';
-import type { CallOptions, Entry, NoriKVClient, Watch, WatchEvent } from '@norikv/client';
+import { ClosedError, CompactedError } from '@norikv/client';
+import type { CallOptions, Entry, NoriKVClient, Version, Watch, WatchEvent } from '@norikv/client';
 import { Deadline } from './deadline.js';
 
 /** A change of one key of a view. */
@@ -26,6 +26,9 @@ export class View {
   #failed: ((error: unknown) => void) | undefined;
   #opening: Promise<void> | undefined;
   #watch: Watch | undefined;
+  /** Up to which it misses nothing, and who waits for that. */
+  #version: Version | undefined;
+  readonly #waiting = new Set<() => void>();
   #closed = false;
 
   /** @param failed - Hears why the watch ended, if nobody closed it. The view is opened again by the next use. */
@@ -54,9 +57,50 @@ export class View {
   /** Reads what is there and begins to watch, if it does not already. @throws What the client throws. */
   async open(options: CallOptions = {}): Promise<void> {
     if (this.#watch !== undefined) return;
+    await this.#open(new Deadline(`reading "${this.#prefix}"`, options));
+  }
+
+  async #open(deadline: Deadline): Promise<void> {
+    if (this.#closed) throw closed();
     // One opening for all who wait; each waits as long as it wants to.
     this.#opening ??= this.#begin().finally(() => (this.#opening = undefined));
-    await new Deadline(`reading "${this.#prefix}"`, options).within(this.#opening);
+    await deadline.within(this.#opening);
+  }
+
+  /** Whether it has everything up to a version. */
+  has(version: Version): boolean {
+    return this.#watch !== undefined && (this.#version?.compare(version) ?? -1) >= 0;
+  }
+
+  /**
+   * Opens it, and waits until it has everything up to a version, which is that of a change under its prefix: others may never
+   * be told.
+   *
+   * @throws What the client throws.
+   */
+  async reach(version: Version, deadline: Deadline): Promise<void> {
+    while (!this.has(version)) {
+      if (this.#watch === undefined) {
+        await this.#open(deadline);
+        continue;
+      }
+      let wake = (): void => undefined;
+      const woken = new Promise<void>((resolve) => (wake = resolve));
+      this.#waiting.add(wake);
+      try {
+        await deadline.within(woken);
+      } finally {
+        this.#waiting.delete(wake);
+      }
+    }
+  }
+
+  /** Has the next use read everything again, and tell the difference. */
+  async refresh(): Promise<void> {
+    const watch = this.#watch;
+    this.#watch = undefined;
+    this.#wake();
+    await watch?.close();
   }
 
   /** Ends the watch and forgets everything. */
@@ -68,7 +112,12 @@ export class View {
     const watch = this.#watch;
     this.#watch = undefined;
     this.#entries.clear();
+    this.#wake();
     await watch?.close();
+  }
+
+  #wake(): void {
+    for (const wake of [...this.#waiting]) wake();
   }
 
   async #begin(): Promise<void> {
@@ -76,12 +125,11 @@ export class View {
     try {
       const version = await watch.ready;
       const found = await this.#client.scan({ prefix: this.#prefix, version }).toArray();
-      if (this.#closed) {
-        await watch.close();
-        return;
-      }
+      if (this.#closed) throw closed();
       this.#watch = watch;
+      this.#version = version;
       this.#tell(this.#replace(found));
+      this.#wake();
       void this.#follow(watch);
     } catch (error) {
       await watch.close();
@@ -91,11 +139,16 @@ export class View {
 
   async #follow(watch: Watch): Promise<void> {
     try {
-      for await (const { events } of watch) this.#tell(events.map((event) => this.#apply(event)));
+      for await (const { version, events } of watch) {
+        this.#version = version;
+        this.#tell(events.map((event) => this.#apply(event)));
+        this.#wake();
+      }
       return;
     } catch (error) {
       if (this.#watch !== watch) return;
       this.#watch = undefined;
+      this.#wake();
       if (!(error instanceof CompactedError)) {
         this.#failed?.(error);
         return;
@@ -140,4 +193,8 @@ export class View {
     if (changes.length === 0) return;
     for (const listener of this.#listeners) listener(changes);
   }
+}
+
+function closed(): ClosedError {
+  return new ClosedError('it was closed; make another one to go on');
 }

@@ -1,0 +1,96 @@
+// Only Node has the proxy that loses replies and keeps a server away.
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { KeyNotFoundError, NoriKVClient } from '@norikv/client';
+import { ConfigManager, FeatureFlags, SnapshotManager } from '@norikv/client/recipes';
+import { startServer } from '@norikv/client/server';
+import type { Server } from '@norikv/client/server';
+import { Proxy } from '../faults/proxy';
+import { gated } from './gate';
+import type { Gated } from './gate';
+
+let server: Server;
+let proxy: Proxy;
+let client: NoriKVClient;
+let other: NoriKVClient;
+let gate: Gated;
+let config: ConfigManager;
+let theirs: ConfigManager;
+
+beforeEach(async () => {
+  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
+  proxy = await Proxy.start(server.address);
+  client = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
+  other = await NoriKVClient.open({ nodes: [server.address] });
+  gate = gated(client);
+  config = new ConfigManager(gate.client, 'app');
+  theirs = new ConfigManager(other, 'app');
+});
+afterEach(async () => {
+  await config.close();
+  await theirs.close();
+  await Promise.all([client.close(), other.close()]);
+  await proxy.stop();
+  await server.stop();
+});
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+const theirA = (): Promise<unknown> =>
+  theirs.get('a', { default: undefined }).catch(() => undefined);
+
+test('a set whose reply was lost takes effect once (the naive repeat writes over what came since)', async () => {
+  await config.set('a', 'before');
+  proxy.holdReplies();
+  const setting = config.set('a', 'ours');
+  await until(async () => (await theirA()) === 'ours');
+  await theirs.set('a', 'later');
+  proxy.cut();
+  await setting;
+  expect(await theirA()).toBe('later');
+  expect(await config.get('a')).toBe('later');
+});
+
+test('a delete whose reply was lost says that it deleted, and is seen by the next read', async () => {
+  await config.set('a', 1);
+  proxy.holdReplies();
+  const deleting = config.delete('a');
+  await until(async () => (await theirA()) === undefined);
+  proxy.cut();
+  expect(await deleting).toBe(true);
+  await expect(config.get('a')).rejects.toThrow(KeyNotFoundError);
+});
+
+test('a restore whose last reply was lost is done once', async () => {
+  const snapshots = new SnapshotManager(config);
+  await config.set('a', 'old');
+  await snapshots.createSnapshot('s');
+  await config.set('a', 'new');
+  // The lock, the clearing away, the copy; the fourth puts it in force.
+  for (let step = 0; step < 3; step++) gate.beforeNext('commit', () => Promise.resolve());
+  gate.beforeNext('commit', () => {
+    proxy.holdReplies();
+    void until(async () => (await theirA()) === 'old').then(async () => {
+      await theirs.set('a', 'after the restore');
+      proxy.cut();
+    });
+    return Promise.resolve();
+  });
+  await snapshots.restoreSnapshot('s');
+  expect(await config.get('a')).toBe('after the restore');
+});
+
+test('while the store is away settings and flags are what they were, and no flag is off', async () => {
+  const flags = new FeatureFlags(config);
+  await flags.enable('new-ui');
+  await config.set('a', 1);
+  expect(await config.get('a')).toBe(1);
+  await proxy.stop();
+  await theirs.set('a', 2);
+  expect(await flags.isEnabled('new-ui')).toBe(true);
+  expect(await config.get('a')).toBe(1);
+  await expect(config.set('a', 3, { timeoutMs: 200 })).rejects.toThrow();
+  await proxy.accept();
+  await until(async () => (await config.get('a')) === 2);
+});
