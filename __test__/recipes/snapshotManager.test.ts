@@ -160,9 +160,10 @@ describe.each([memory, servedFile])('SnapshotManager on $name', (kind) => {
       await work();
       return store.client.getStats().requests.total - before;
     };
-    expect(await calls(() => snapshots.createSnapshot('s'))).toBe(9 + 3);
-    expect(await calls(() => snapshots.restoreSnapshot('s'))).toBe(8 + 3);
-    expect(await calls(() => snapshots.delete('s'))).toBe(6);
+    // A lock that is held for more than 50 ms is watched, which is one more.
+    expect([9 + 3, 9 + 4]).toContain(await calls(() => snapshots.createSnapshot('s')));
+    expect([8 + 3, 8 + 4]).toContain(await calls(() => snapshots.restoreSnapshot('s')));
+    expect([6, 7]).toContain(await calls(() => snapshots.delete('s')));
   });
 
   test('an attempt that died is no snapshot and no restore, and the next one clears it away', async () => {
