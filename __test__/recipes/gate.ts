@@ -15,6 +15,8 @@ export interface Gated {
   beforeNext(call: Call, hook: Hook): void;
   /** Calls `hook` once the next call of that name was answered, and waits for it before the caller hears. Once. */
   afterNext(call: Call, hook: Hook): void;
+  /** Calls `hook` when the next call of that name was answered, before its caller hears of it. Once. */
+  afterNext(call: Call, hook: () => void): void;
   /** How many calls of that name were made. */
   count(call: Call): number;
   /** How many calls that go to the store were made: each is one round trip at least. */
@@ -48,6 +50,7 @@ const sent: ReadonlySet<string> = new Set<Call>([
 export function gated(inner: NoriKVClient): Gated {
   const hooks = new Map<string, Hook[]>();
   const afterHooks = new Map<string, Hook[]>();
+  const afterwards = new Map<string, (() => void)[]>();
   const counts = new Map<string, number>();
 
   /** Counts the call; answers what is to happen first, if anything is. */
@@ -89,6 +92,7 @@ export function gated(inner: NoriKVClient): Gated {
     client: wrap(inner),
     beforeNext: (call, hook) => hooks.set(call, [...(hooks.get(call) ?? []), hook]),
     afterNext: (call, hook) => afterHooks.set(call, [...(afterHooks.get(call) ?? []), hook]),
+    afterNext: (call, hook) => afterwards.set(call, [...(afterwards.get(call) ?? []), hook]),
     count: (call) => counts.get(call) ?? 0,
     total: () => [...counts].reduce((sum, [call, times]) => sum + (sent.has(call) ? times : 0), 0),
   };

@@ -134,6 +134,25 @@ describe.each([memory, servedFile])('LeaderElection on $name', (kind) => {
     expect(await client.count({ prefix: 'election/x/' })).toBe(1);
   });
 
+  test('stop() in the moment in which the turn comes ends it, and the node does not lead (a loop that looks before it waits leads on)', async () => {
+    const gate = gated(client);
+    const [leader, waiting] = [electionOf('leader'), electionOf('waiting', gate.client)];
+    await leader.campaign();
+    await waiting.start();
+    let stopped: Promise<void> | undefined;
+    const looked = new Promise<void>((resolve) => {
+      gate.afterNext('commit', () => {
+        stopped = waiting.stop();
+        resolve();
+      });
+    });
+    await leader.resign();
+    await looked;
+    await stopped;
+    expect(waiting.isLeader()).toBe(false);
+    expect(await client.count({ prefix: 'election/x/' })).toBe(0);
+  });
+
   test('a campaign that is given up leaves no candidate', async () => {
     const [leader, waiting] = [electionOf('leader'), electionOf('waiting')];
     await leader.campaign();

@@ -327,7 +327,10 @@ export class LeaderElection implements AsyncDisposable {
         const place = taken ?? (await this.#enter(new Deadline(this.#what, { signal: stop })));
         taken = undefined;
         const waiting = new Deadline(this.#what, { signal: stop }, Infinity);
-        await this.#lead(await Hold.begin(this.#client, place, waiting), callbacks);
+        const hold = await Hold.begin(this.#client, place, waiting);
+        // It was stopped in the very moment in which its turn came: who stops it has looked for a term already.
+        if (stopped()) await hold.release(this.#what);
+        else await this.#lead(hold, callbacks);
       } catch (error) {
         if (!stopped()) callEach(this.#failed, error);
       }
