@@ -16,6 +16,7 @@ const careless = {
 module.exports = {
   ...require('./ownership.cjs'),
   ...require('./services.cjs'),
+  ...require('./configuration.cjs'),
   ...require('./data.cjs'),
   careless,
 };
