@@ -338,7 +338,13 @@ describe.each([memory, servedFile])('CachedClient on $name', (kind) => {
     for (const prefix of [7, '\ud800']) {
       expect(() => make(1_000, 10, { prefix })).toThrow(InvalidArgumentError);
     }
+    expect(() => make(1_000, 10, { prefixes: 'a' })).toThrow(InvalidArgumentError);
+    expect(() => make(1_000, 10, null)).toThrow(InvalidArgumentError);
     const cache = cacheOf();
+    const timeout = { timeout: 5 } as object;
+    await expect(cache.get('a', bytesToString, timeout)).rejects.toThrow(InvalidArgumentError);
+    await expect(cache.put('a', 'x', text, timeout)).rejects.toThrow(InvalidArgumentError);
+    await expect(cache.delete('a', timeout)).rejects.toThrow(InvalidArgumentError);
     for (const key of ['', '\ud800', 'a\udc00', 7, undefined, null, {}, 'x'.repeat(2_000)]) {
       const bad = key as string;
       await expect(cache.put(bad, 'x', text)).rejects.toThrow(InvalidArgumentError);

@@ -247,6 +247,8 @@ describe.each([memory, servedFile])('ConfigManager on $name', (kind) => {
       await expect(config.set('a', value)).rejects.toThrow(InvalidArgumentError);
     }
     await expect(config.set('x'.repeat(2_000), 1)).rejects.toThrow(InvalidArgumentError);
+    const both = { prefix: 'a', key: 'b' } as object as { prefix: string };
+    await expect(config.watch(both, () => undefined)).rejects.toThrow(InvalidArgumentError);
     const listener = 7 as unknown as () => void;
     await expect(config.watch('a', listener)).rejects.toThrow(InvalidArgumentError);
     for (const prefix of ['', 7, null, '\ud800']) {

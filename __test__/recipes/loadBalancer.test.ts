@@ -165,6 +165,8 @@ describe.each([memory, servedFile])('LoadBalancer on $name', (kind) => {
     );
     const weight = 5 as unknown as (service: Service) => number;
     expect(() => new LoadBalancer(registry, 'weighted', { weight })).toThrow(InvalidArgumentError);
+    const weights = { weights: [1, 2] } as object;
+    expect(() => new LoadBalancer(registry, 'weighted', weights)).toThrow(InvalidArgumentError);
     for (const name of ['', 7, null, '\ud800']) {
       await expect(balancerOf().getService(name as string)).rejects.toThrow(InvalidArgumentError);
     }

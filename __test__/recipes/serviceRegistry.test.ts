@@ -344,6 +344,9 @@ describe.each([memory, servedFile])('ServiceRegistry on $name', (kind) => {
       const options = { healthCheck } as object;
       await expect(registry.register(api('1'), options)).rejects.toThrow(InvalidArgumentError);
     }
+    const force = { force: true } as object;
+    await expect(registry.register(api('1'), force)).rejects.toThrow(InvalidArgumentError);
+    expect(() => registryOf(undefined, force)).toThrow(InvalidArgumentError);
     const yes = { replace: 'yes' as unknown as boolean };
     await expect(registry.register(api('1'), yes)).rejects.toThrow(InvalidArgumentError);
     await expect(registry.discover('')).rejects.toThrow(InvalidArgumentError);

@@ -1,8 +1,9 @@
 import { ClosedError, InvalidArgumentError } from '@norikv/client';
 import type { CallOptions, NoriKVClient, PutOptions, Value, Version, Watch } from '@norikv/client';
 import { Deadline } from './deadline.js';
-import { describe } from './keys.js';
+import { checkFields, describe } from './keys.js';
 import { Lru } from './lru.js';
+import { checkOptions } from './options.js';
 
 /** The most values that a cache may be made for. */
 const MAX_SIZE = 10_000_000;
@@ -106,7 +107,7 @@ export class CachedClient<T> implements AsyncDisposable {
     maxSize = 1_000,
     options: CachedClientOptions = {},
   ) {
-    const { prefix = '' } = options;
+    const { prefix = '' } = checkFields(options, 'the options of a cache', ['prefix']);
     if (typeof ttlMs !== 'number' || !(ttlMs > 0)) {
       throw new InvalidArgumentError(`ttlMs is a number above 0; got ${describe(ttlMs)}`);
     }
@@ -251,6 +252,7 @@ export class CachedClient<T> implements AsyncDisposable {
     if (typeof parser !== 'function') {
       throw new InvalidArgumentError(`a parser is a function; got ${describe(parser)}`);
     }
+    checkOptions(options);
     const deadline = new Deadline(`the get of "${key}"`, options);
     const node = this.#cached.find(key);
     if (node !== undefined && performance.now() < node.value.until) {

@@ -231,6 +231,12 @@ function valueOf(entry: Entry | null, lenient: boolean): unknown {
 function matcher(range: ConfigRange): (key: string) => boolean {
   const given: unknown = range;
   if (typeof given === 'object' && given !== null) {
+    const strange = Object.keys(given).find((name) => name !== 'prefix');
+    if (strange !== undefined) {
+      throw new InvalidArgumentError(
+        `what is watched is a key, or { prefix }; it has no ${describe(strange)}`,
+      );
+    }
     const prefix = checkPath(Reflect.get(given, 'prefix'), 'a prefix of settings');
     return (key) => isUnder(key, prefix);
   }

@@ -2,7 +2,7 @@ import { ClosedError, InvalidArgumentError, NotFoundError } from '@norikv/client
 import type { CallOptions } from '@norikv/client';
 import type { Unsubscribe } from './callbacks.js';
 import { Deadline } from './deadline.js';
-import { checkName, describe } from './keys.js';
+import { checkFields, checkName, describe } from './keys.js';
 import { weightOf } from './service.js';
 import type { Service } from './service.js';
 import type { ServiceRegistry } from './serviceRegistry.js';
@@ -178,7 +178,8 @@ export class LoadBalancer implements AsyncDisposable {
       const known = Object.values(Strategy).join(', ');
       throw new InvalidArgumentError(`a strategy is one of ${known}; got ${describe(strategy)}`);
     }
-    const { weight = weightOf } = options;
+    const known = ['weight'] as const;
+    const { weight = weightOf } = checkFields(options, 'the options of a load balancer', known);
     if (typeof weight !== 'function') {
       throw new InvalidArgumentError(`weight is a function; got ${describe(weight)}`);
     }

@@ -88,10 +88,7 @@ export function decodeService(entry: Entry): { readonly service: Service; readon
 
 /** Whether two tell the same. */
 export function isSameService(one: Service, other: Service): boolean {
-  return (
-    encodeService(one, sorted(one)) ===
-    encodeService({ ...other, metadata: one.metadata }, sorted(other))
-  );
+  return one.address === other.address && one.port === other.port && sorted(one) === sorted(other);
 }
 
 function sorted({ metadata = {} }: Service): string {

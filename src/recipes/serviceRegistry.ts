@@ -5,8 +5,9 @@ import type { Unsubscribe } from './callbacks.js';
 import { Deadline } from './deadline.js';
 import { HealthChecks, checkHealthCheck } from './health.js';
 import type { HealthCheck } from './health.js';
-import { checkName, describe, keyOf, prefixOf } from './keys.js';
+import { checkFields, checkName, describe, keyOf, prefixOf } from './keys.js';
 import { DEFAULT_TTL_MS, Leaseholder } from './leaseholder.js';
+import { checkOptions } from './options.js';
 import { Registered } from './registration.js';
 import { checkService, decodeService } from './service.js';
 import type { Service } from './service.js';
@@ -93,7 +94,7 @@ export class ServiceRegistry implements AsyncDisposable {
     ttlMs = DEFAULT_TTL_MS,
     options: ServiceRegistryOptions = {},
   ) {
-    const { onError } = options;
+    const { onError } = checkFields(options, 'the options of a registry', ['onError']);
     if (onError !== undefined && typeof onError !== 'function') {
       throw new InvalidArgumentError(`onError is a function; got ${describe(onError)}`);
     }
@@ -114,6 +115,7 @@ export class ServiceRegistry implements AsyncDisposable {
   async register(service: Service, options: RegisterOptions = {}): Promise<Registration> {
     this.#check();
     const checked = checkService(service);
+    checkOptions(options, 'replace', 'healthCheck');
     const { replace = false, healthCheck, ...call } = options;
     if (typeof replace !== 'boolean') {
       throw new InvalidArgumentError(`replace is true or false; got ${describe(replace)}`);
@@ -174,6 +176,7 @@ export class ServiceRegistry implements AsyncDisposable {
    */
   async discover(name: string, options: CallOptions = {}): Promise<readonly Service[]> {
     this.#check();
+    checkOptions(options);
     const { signal, timeoutMs } = options;
     const range = { prefix: this.#prefixOf(name), signal, timeoutMs };
     const entries = await this.#client.scan(range).toArray();
