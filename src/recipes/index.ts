@@ -22,6 +22,8 @@ export type {
 export { DistributedCounter } from './distributedCounter.js';
 export { DistributedLock } from './distributedLock.js';
 export type { DistributedLockOptions } from './distributedLock.js';
+export { DocumentDeduplicator } from './documentDeduplicator.js';
+export type { DeduplicationResult, DeduplicatorOptions } from './documentDeduplicator.js';
 export { EventConflictError, EventStore, MAX_EVENTS } from './eventStore.js';
 export type { AppendOptions, Event, NewEvent, SubscribeOptions } from './eventStore.js';
 export { FeatureFlags } from './featureFlags.js';
@@ -42,6 +44,18 @@ export type { HeldLocks, LockManagerOptions } from './lockManager.js';
 export { RateLimiter } from './rateLimiter.js';
 export type { RateLimitConfig, RateLimitResult, RateLimiterOptions } from './rateLimiter.js';
 export { ReadWriteLock } from './readWriteLock.js';
+export { RecommendationEngine } from './recommendationEngine.js';
+export type {
+  ProductRecommendation,
+  RecommendationEngineOptions,
+  RecommendationOptions,
+} from './recommendationEngine.js';
+export { SemanticSearchEngine } from './semanticSearchEngine.js';
+export type {
+  EmbeddingModel,
+  SearchResult,
+  SemanticSearchOptions,
+} from './semanticSearchEngine.js';
 export type { Service } from './service.js';
 export { ServiceRegistry } from './serviceRegistry.js';
 export type { RegisterOptions, Registration, ServiceRegistryOptions } from './serviceRegistry.js';

@@ -1,0 +1,130 @@
+// Only Node has processes of their own that can be killed between two steps, and a proxy that loses replies.
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { NoriKVClient } from '@norikv/client';
+import { DocumentDeduplicator, SemanticSearchEngine } from '@norikv/client/recipes';
+import { startServer } from '@norikv/client/server';
+import type { Server } from '@norikv/client/server';
+import { words } from '../../examples/lib/words';
+import { script } from '../faults/children';
+import { Proxy } from '../faults/proxy';
+import { gated } from './gate';
+
+let server: Server;
+let client: NoriKVClient;
+
+beforeEach(async () => {
+  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
+  client = await NoriKVClient.open({ nodes: [server.address] });
+});
+afterEach(async () => {
+  await client.close();
+  await server.stop();
+});
+
+/** Runs a program that kills itself before or after the next call of a name, once it is armed. */
+async function killed(call: string, when: 'before' | 'after', body: string): Promise<void> {
+  const vectors = {
+    'half done': Array.from(await words.embed('half done')),
+    fox: Array.from(await words.embed('fox')),
+  };
+  const { signal } = await script(
+    `
+    const recipes = require('@norikv/client/recipes');
+    const inner = await NoriKVClient.open({ nodes: [args.address] });
+    const die = () => { process.kill(process.pid, 'SIGKILL'); return new Promise(() => {}); };
+    let armed = false;
+    const client = new Proxy(inner, { get(of, name) {
+      const value = Reflect.get(of, name, of);
+      if (typeof value !== 'function') return value;
+      return (...given) => {
+        if (!armed || name !== args.call) return value.apply(of, given);
+        return args.when === 'before' ? die() : value.apply(of, given).then(die);
+      };
+    } });
+    const arm = () => { armed = true; };
+    const model = { dimensions: 128, embed: async (text) => args.vectors[text.trim()] };
+    ${body}
+    `,
+    { address: server.address, call, when, vectors },
+  );
+  expect(signal).toBe('SIGKILL');
+}
+
+describe.each([
+  ['vectorInsert', 'before'],
+  ['vectorInsert', 'after'],
+  ['delete', 'after'],
+] as const)('killed at %s, %s it', (call, when) => {
+  test('a document and its vector are not apart (the naive ones stay so)', async () => {
+    await killed(
+      call,
+      when,
+      `const engine = new recipes.SemanticSearchEngine(client, model);
+       await engine.initialize();
+       arm();
+       await engine.indexDocument('d', 'half', 'done');`,
+    );
+    const engine = new SemanticSearchEngine(client, words);
+    await engine.initialize();
+    expect(await engine.search('half', 1)).toMatchObject([{ id: 'd', title: 'half' }]);
+    expect((await client.vectorIndexes())[0]?.vectors).toBe(1);
+    expect(await client.count({ prefix: 'search/documents/todo/' })).toBe(0);
+  });
+});
+
+test.each(['before', 'after'] as const)(
+  'killed in a delete, %s the vector goes: neither is left',
+  async (when) => {
+    await killed(
+      'vectorDelete',
+      when,
+      `const engine = new recipes.SemanticSearchEngine(client, model);
+       await engine.indexDocument('d', 'half', 'done');
+       arm();
+       await engine.deleteDocument('d');`,
+    );
+    const engine = new SemanticSearchEngine(client, words);
+    expect(await engine.search('half', 1)).toEqual([]);
+    expect((await client.vectorIndexes())[0]?.vectors).toBe(0);
+    expect(await client.count({ prefix: 'search/' })).toBe(0);
+  },
+);
+
+test('a process that was killed when it had decided holds up no other, and its document counts', async () => {
+  await killed(
+    'vectorInsert',
+    'before',
+    `const dedup = new recipes.DocumentDeduplicator(client, model, 0.9);
+     await dedup.initialize();
+     arm();
+     await dedup.checkAndStore('d1', 'fox');`,
+  );
+  const dedup = new DocumentDeduplicator(client, words, 0.9);
+  expect(await dedup.checkAndStore('d2', 'fox')).toMatchObject({ duplicateOf: 'd1' });
+  expect(await client.count({ prefix: 'dedup/doc_fingerprints/todo/' })).toBe(0);
+});
+
+test('a document whose reply was lost is stored once, and is not its own duplicate', async () => {
+  const proxy = await Proxy.start(server.address);
+  const cut = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
+  const gate = gated(cut);
+  const dedup = new DocumentDeduplicator(gate.client, words, 0.9);
+  await dedup.initialize();
+  const watch = client.watch({ prefix: 'dedup/doc_fingerprints/doc/' });
+  await watch.ready;
+  gate.beforeNext('commit', () => {
+    proxy.holdReplies();
+    void watch[Symbol.asyncIterator]()
+      .next()
+      .then(() => {
+        proxy.cut();
+      });
+    return Promise.resolve();
+  });
+  expect(await dedup.checkAndStore('d1', 'fox')).toMatchObject({ isDuplicate: false });
+  expect(await client.count({ prefix: 'dedup/doc_fingerprints/doc/' })).toBe(1);
+  expect(await client.count({ prefix: 'dedup/doc_fingerprints/todo/' })).toBe(0);
+  await watch.close();
+  await cut.close();
+  await proxy.stop();
+});
