@@ -48,7 +48,7 @@ export interface DeduplicatorOptions {
  *     Array.from({ length: 26 }, (_, at) => text.toLowerCase().split(String.fromCharCode(97 + at)).length - 1),
  * };
  * await using client = await NoriKVClient.open('memory:');
- * const dedup = new DocumentDeduplicator(client, model, 0.9);
+ * const dedup = new DocumentDeduplicator(client, model, 0.8);
  * const both = await Promise.all([
  *   dedup.checkAndStore('doc1', 'The quick brown fox jumps over the lazy dog.'),
  *   dedup.checkAndStore('doc2', 'A quick brown fox jumped over a lazy dog.'),
