@@ -14,9 +14,7 @@ export interface Gated {
   /** Calls `hook` before the next call of that name is sent, and waits for it. Once. */
   beforeNext(call: Call, hook: Hook): void;
   /** Calls `hook` once the next call of that name was answered, and waits for it before the caller hears. Once. */
-  afterNext(call: Call, hook: Hook): void;
-  /** Calls `hook` when the next call of that name was answered, before its caller hears of it. Once. */
-  afterNext(call: Call, hook: () => void): void;
+  afterNext(call: Call, hook: Hook | (() => void)): void;
   /** How many calls of that name were made. */
   count(call: Call): number;
   /** How many calls that go to the store were made: each is one round trip at least. */
@@ -49,8 +47,7 @@ const sent: ReadonlySet<string> = new Set<Call>([
 /** The real client, with a gate before each of its calls. */
 export function gated(inner: NoriKVClient): Gated {
   const hooks = new Map<string, Hook[]>();
-  const afterHooks = new Map<string, Hook[]>();
-  const afterwards = new Map<string, (() => void)[]>();
+  const afterHooks = new Map<string, (Hook | (() => void))[]>();
   const counts = new Map<string, number>();
 
   /** Counts the call; answers what is to happen first, if anything is. */
@@ -59,7 +56,7 @@ export function gated(inner: NoriKVClient): Gated {
     return hooks.get(call)?.shift()?.();
   };
 
-  const later = async (answer: unknown, hook: Hook): Promise<unknown> => {
+  const later = async (answer: unknown, hook: Hook | (() => void)): Promise<unknown> => {
     const settled = await Promise.allSettled([answer]);
     await hook();
     const [outcome] = settled;
@@ -92,7 +89,6 @@ export function gated(inner: NoriKVClient): Gated {
     client: wrap(inner),
     beforeNext: (call, hook) => hooks.set(call, [...(hooks.get(call) ?? []), hook]),
     afterNext: (call, hook) => afterHooks.set(call, [...(afterHooks.get(call) ?? []), hook]),
-    afterNext: (call, hook) => afterwards.set(call, [...(afterwards.get(call) ?? []), hook]),
     count: (call) => counts.get(call) ?? 0,
     total: () => [...counts].reduce((sum, [call, times]) => sum + (sent.has(call) ? times : 0), 0),
   };
