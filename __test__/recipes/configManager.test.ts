@@ -3,6 +3,7 @@ import {
   CancelledError,
   ClosedError,
   CorruptionError,
+  DeadlineExceededError,
   InvalidArgumentError,
   KeyNotFoundError,
   NoriKVError,
@@ -111,6 +112,40 @@ describe.each([memory, servedFile])('ConfigManager on $name', (kind) => {
     expect(await config.delete('a')).toBe(false);
     await theirs.set('a', 'theirs');
     await until(async () => (await config.get('a', { default: 0 })) === 'theirs');
+  });
+
+  test('a read waits until the watch has told what the same object wrote (the naive cache answers what it has)', async () => {
+    // What the watch tells comes late.
+    const late = new Proxy(gate.client, {
+      get(of, name): unknown {
+        if (name !== 'watch') return Reflect.get(of, name, of) as unknown;
+        return (...args: Parameters<NoriKVClient['watch']>) => {
+          const watch = of.watch(...args);
+          const batches = async function* (): AsyncGenerator {
+            for await (const batch of watch) {
+              await pause(20);
+              yield batch;
+            }
+          };
+          return {
+            ready: watch.ready,
+            close: () => watch.close(),
+            [Symbol.asyncIterator]: batches,
+          };
+        };
+      },
+    });
+    await using slow = new ConfigManager(late, 'app');
+    await slow.set('a', 1);
+    expect(await slow.get('a')).toBe(1);
+    await slow.set('a', 2);
+    await slow.set('b', 2);
+    expect(await slow.get('a')).toBe(2);
+    expect([...(await slow.getAll()).keys()]).toEqual(['a', 'b']);
+    await slow.delete('a');
+    await expect(slow.get('a')).rejects.toThrow(KeyNotFoundError);
+    await slow.set('a', 3);
+    await expect(slow.get('a', { timeoutMs: 1 })).rejects.toThrow(DeadlineExceededError);
   });
 
   test('a prefix is made of whole parts: database is not database-2 (the naive prefix finds both)', async () => {
