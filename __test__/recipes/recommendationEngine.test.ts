@@ -108,7 +108,7 @@ describe.each([memory, servedFile])('on $name', (kind) => {
   });
 
   test('bad input is refused, and nothing is written', async () => {
-    const before = await client.count({ prefix: '' });
+    const before = await client.count({ prefix: 'recommend/' });
     for (const id of ['', undefined, 5, '\ud800', 'x'.repeat(257)] as string[]) {
       for (const call of [
         engine.indexProduct(id, 'n', 'd', 'c'),
@@ -125,7 +125,7 @@ describe.each([memory, servedFile])('on $name', (kind) => {
       await expect(engine.getRecommendations('ada', topK)).rejects.toThrow(InvalidArgumentError);
       await expect(engine.getSimilarProducts('run', topK)).rejects.toThrow(InvalidArgumentError);
     }
-    expect(await client.count({ prefix: '' })).toBe(before);
+    expect(await client.count({ prefix: 'recommend/' })).toBe(before);
     await client.put('recommend/products/user/ada', '{"sum":[1],"count":1,"seen":[]}');
     await expect(engine.getRecommendations('ada', 1)).rejects.toBeInstanceOf(CorruptionError);
     await expect(engine.recordInteraction('ada', 'run')).rejects.toBeInstanceOf(CorruptionError);
