@@ -58,13 +58,13 @@ export class Combiner<Ask, Answer> {
    * @throws `ResourceExhaustedError` if 100,000 wait; `RetryExhaustedError`, `DeadlineExceededError`, `CancelledError`; what
    *   the attempt throws.
    */
-  async add(ask: Ask, deadline: Deadline): Promise<Answer> {
+  add(ask: Ask, deadline: Deadline): Promise<Answer> {
     if (this.#waiting.size >= MAX_WAITING) {
       throw new ResourceExhaustedError(
         `${MAX_WAITING} calls wait for ${this.#what}; await some before making more`,
       );
     }
-    return await new Promise<Answer>((resolve, reject) => {
+    return new Promise<Answer>((resolve, reject) => {
       const over = (): void => {
         part.over = true;
         this.#waiting.delete(part);

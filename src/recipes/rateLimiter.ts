@@ -8,8 +8,8 @@ import { RateWindow, formatCounted, parseCounted } from './rateWindow.js';
 import type { Counted } from './rateWindow.js';
 import { repeat } from './repeat.js';
 
-/** How many ids one object remembers: the ones that were used last. */
-const MAX_REMEMBERED = 10_000;
+/** How many ids one object remembers at least: the ones that were used last. It remembers twice as many at most. */
+const REMEMBERED = 10_000;
 /** How long a check may take by default, in milliseconds. */
 const DEFAULT_TIMEOUT_MS = 5_000;
 /** How much longer than it matters a count is stored, in milliseconds. */
@@ -99,7 +99,9 @@ export class RateLimiter {
   readonly #client: NoriKVClient;
   readonly #name: string;
   readonly #onStoreError: 'open' | 'closed' | undefined;
-  readonly #limits = new Map<string, Limit>();
+  /** What was used lately, and what was used before that. */
+  #limits = new Map<string, Limit>();
+  #older = new Map<string, Limit>();
   readonly #id = randomId();
   #writes = 0;
 
@@ -173,21 +175,19 @@ export class RateLimiter {
     const name = typeof id === 'string' ? `${maxRequests} ${windowMs} ${id}` : '';
     const numbers = typeof maxRequests === 'number' && typeof windowMs === 'number';
     let limit = numbers ? this.#limits.get(name) : undefined;
+    if (limit !== undefined) return limit;
+    limit = numbers ? this.#older.get(name) : undefined;
     if (limit === undefined) {
       checkName(id, 'the id of a limit');
       const most = checkWhole(maxRequests, 'maxRequests', 1, Number.MAX_SAFE_INTEGER);
       limit = this.#newLimit(id, most, checkWhole(windowMs, 'windowMs', 1, MAX_WINDOW_MS));
-    } else {
-      this.#limits.delete(name);
+    }
+    if (this.#limits.size >= REMEMBERED) {
+      // What is forgotten is only what was remembered of the store: who still waits there is served.
+      this.#older = this.#limits;
+      this.#limits = new Map();
     }
     this.#limits.set(name, limit);
-    if (this.#limits.size > MAX_REMEMBERED) {
-      // What is forgotten is only what was remembered of the store: who still waits there is served.
-      for (const oldest of this.#limits.keys()) {
-        this.#limits.delete(oldest);
-        break;
-      }
-    }
     return limit;
   }
 
@@ -223,10 +223,14 @@ export class RateLimiter {
     }
     const resetAt = window.freesAt(counted);
     const retryAfterMs = Math.max(1, resetAt - Date.now());
-    return Array.from({ length: asked }, (_, at): RateLimitResult => {
-      return at < admitted
-        ? { allowed: true, remaining: room.free - at - 1, resetAt, retryAfterMs: 0 }
-        : { allowed: false, remaining: 0, resetAt, retryAfterMs };
-    });
+    const results: RateLimitResult[] = [];
+    for (let at = 0; at < asked; at++) {
+      results.push(
+        at < admitted
+          ? { allowed: true, remaining: room.free - at - 1, resetAt, retryAfterMs: 0 }
+          : { allowed: false, remaining: 0, resetAt, retryAfterMs },
+      );
+    }
+    return results;
   }
 }
