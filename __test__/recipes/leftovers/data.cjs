@@ -49,6 +49,29 @@ module.exports = {
       await aborted((signal) => counter.get({ signal }), 0);
     },
   },
+  InventoryManager: {
+    // The item, and that one reservation was committed.
+    keys: 2,
+    async use({ client }) {
+      const inventory = new recipes.InventoryManager(client);
+      await inventory.createItem('a', 10);
+      const reserved = [1, 2].map((quantity) => inventory.reserve('a', quantity));
+      const [sold, given] = await Promise.all(reserved);
+      await inventory.extend(sold, 60_000);
+      await inventory.commit(sold);
+      await inventory.release(given);
+    },
+    async abort({ client, aborted, wait }) {
+      const inventory = new recipes.InventoryManager(client);
+      await aborted((signal) => inventory.createItem('a', 10, { signal }), 0);
+      await inventory.createItem('a', 10).catch(() => {});
+      await aborted((signal) => inventory.reserve('a', 1, { ttlMs: 100, signal }), 0);
+      await aborted((signal) => inventory.reserve('a', 1, { ttlMs: 100, signal }));
+      await aborted((signal) => inventory.getAvailable('a', { signal }), 0);
+      // What nobody got to know the id of runs out.
+      await wait(500);
+    },
+  },
   RateLimiter: {
     async use({ client }) {
       const limiter = new recipes.RateLimiter(client);

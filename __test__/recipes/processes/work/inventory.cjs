@@ -39,11 +39,11 @@ void begin(async ({ client, settings, going }) => {
       attempt(lane, ['releases', 'released'], id, amount, () => inventory.release(id));
     await wait(Math.random() * 10);
     const fate = Math.random();
-    if (fate < 0.1) {
+    if (fate < 0.05) {
       await commit();
       // Neither of these changes anything.
-      if (fate < 0.03) await inventory.commit(id).catch(() => {});
-      else if (fate < 0.06) await inventory.release(id).catch(() => {});
+      if (fate < 0.015) await inventory.commit(id).catch(() => {});
+      else if (fate < 0.03) await inventory.release(id).catch(() => {});
     } else if (fate < 0.7) {
       await release();
       if (fate < 0.2) await commit();
