@@ -40,6 +40,7 @@ async function count(recipe, works) {
       calls = [];
       await (work.run ?? work)(n);
       all.get(name).push(calls);
+      calls = [];
     }
   }
   for (const [name, times] of all) {

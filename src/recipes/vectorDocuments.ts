@@ -1,7 +1,6 @@
 import { NoriKVError, VersionMismatchError, compare, op } from '@norikv/client';
 import type { Entry, NoriKVClient, Version } from '@norikv/client';
-import { CONFLICT } from './deadline.js';
-import type { Deadline } from './deadline.js';
+import { CONFLICT, Deadline } from './deadline.js';
 import type { Along } from './guarded.js';
 import { corrupt, fromJson, isRecord } from './json.js';
 import { keyOf, partsOf, prefixOf, randomId } from './keys.js';
@@ -77,7 +76,9 @@ export class VectorDocuments {
 
   /** The same, if this object has not. */
   async ready(deadline: Deadline): Promise<void> {
-    this.#ready ??= this.initialize(deadline).catch((error: unknown) => {
+    // For all who wait: it does not end with the time, or by the signal, of the first of them.
+    const shared = (): Deadline => new Deadline(`making the index "${this.#index}" ready`);
+    this.#ready ??= this.initialize(shared()).catch((error: unknown) => {
       this.#ready = undefined;
       throw error;
     });

@@ -129,6 +129,27 @@ module.exports = {
       await aborted((signal) => account.load({ signal }), 0);
     },
   },
+  SessionManager: {
+    async use({ client }) {
+      const sessions = new recipes.SessionManager(client, 60_000);
+      const id = await sessions.create('ada', 'ada@example.com', ['admin']);
+      await sessions.get(id);
+      await sessions.update(id, (data) => data);
+      await sessions.validate(id);
+      await sessions.destroy(id);
+    },
+    async abort({ client, aborted, wait }) {
+      const sessions = new recipes.SessionManager(client, 100);
+      const create = (signal) => sessions.create('ada', 'ada@example.com', ['admin'], { signal });
+      await aborted(create, 0);
+      const id = await create();
+      await aborted((signal) => sessions.get(id, { signal }), 0);
+      await aborted((signal) => sessions.update(id, (data) => data, { signal }), 0);
+      await aborted((signal) => sessions.destroy(id, { signal }), 0);
+      // What nobody got to know the id of runs out.
+      await wait(500);
+    },
+  },
   TenantManager: {
     keys: 4,
     async use({ client }) {

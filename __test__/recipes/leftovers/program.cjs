@@ -5,6 +5,9 @@ const { setTimeout: wait } = require('node:timers/promises');
 
 const [address, what, name] = process.argv.slice(2);
 
+/** Before it are the store's own keys, such as those of vectors. */
+const FIRST = '\x01';
+
 // Timers that were set and neither fired nor were cleared, also those that keep no process alive.
 const timers = new Set();
 for (const kind of ['Timeout', 'Interval']) {
@@ -85,7 +88,7 @@ function observed(inner) {
 
   /** What is open now. */
   const left = async () => ({
-    keys: await inner.count({ prefix: '' }),
+    keys: await inner.count({ start: FIRST }),
     leases: [...leases].filter((lease) => !lease.signal.aborted).length,
     watches: watches.size,
     timers: timers.size,
@@ -124,7 +127,8 @@ async function aborted(begin, afterMs = 20) {
 async function main() {
   const inner = await NoriKVClient.open(address);
   // Others had the store before.
-  await inner.deleteRange({ prefix: '' });
+  for (const { namespace } of await inner.vectorIndexes()) await inner.vectorDropIndex(namespace);
+  await inner.deleteRange({ start: FIRST });
   const { client, left } = observed(inner);
   const before = await left();
   if (what === 'rounds') {

@@ -18,5 +18,6 @@ module.exports = {
   ...require('./services.cjs'),
   ...require('./configuration.cjs'),
   ...require('./data.cjs'),
+  ...require('./search.cjs'),
   careless,
 };
