@@ -4,7 +4,9 @@ import {
   CorruptionError,
   DeadlineExceededError,
   InvalidArgumentError,
+  LeaseNotFoundError,
   RetryExhaustedError,
+  UnavailableError,
 } from '@norikv/client';
 import type { NoriKVClient } from '@norikv/client';
 import { DistributedCounter } from '@norikv/client/recipes';
@@ -267,6 +269,30 @@ describe.each([memory, servedFile])('a DistributedCounter on $name', (kind) => {
       expect(await new DistributedCounter(client, name).get()).toBe(at);
     }
     expect(await keysOf(client)).toHaveLength(strangeNames.length);
+  });
+
+  test('an increment whose reply was lost is settled though the store is away then (or its error says that nothing was counted)', async () => {
+    const gate = gated(client);
+    const counter = new DistributedCounter(gate.client, 'a');
+    await counter.increment();
+    const lost = new UnavailableError('the reply was lost', { outcome: 'unknown' });
+    const away = (): Promise<never> => Promise.reject(new UnavailableError('not sent'));
+    const lose = (then: () => void): void => {
+      gate.afterNext('put', () => {
+        then();
+        return Promise.reject(lost);
+      });
+    };
+    lose(() => {
+      gate.beforeNext('put', away);
+      gate.beforeNext('getOrNull', away);
+    });
+    expect(await counter.increment()).toBe(2);
+    lose(() => {
+      gate.beforeNext('put', () => Promise.reject(new LeaseNotFoundError('no', { lease: 1n })));
+    });
+    await expect(counter.increment()).rejects.toMatchObject({ outcome: 'unknown' });
+    expect(await counter.get()).toBe(3);
   });
 
   test('bad input is refused, and nothing is written', async () => {

@@ -1,15 +1,16 @@
 import {
   AlreadyExistsError,
-  NoriKVError,
   Version,
   VersionMismatchError,
   compare,
   op,
 } from '@norikv/client';
-import type { Compare, Entry, Key, Lease, NoriKVClient, TxnOp, Value } from '@norikv/client';
+import type { Compare, Entry, Key, Lease, NoriKVClient, TxnOp, Value ,
+  NoriKVError} from '@norikv/client';
 import { valueToBytes } from '@norikv/client';
 import { CONFLICT } from './deadline.js';
 import type { Deadline } from './deadline.js';
+import { again } from './repeat.js';
 
 /** What a write is guarded by, and what it leaves there. */
 export interface Guarded {
@@ -45,7 +46,7 @@ export async function writeGuarded(
   deadline: Deadline,
   along: Along = {},
 ): Promise<Version | typeof CONFLICT> {
-  let doubt: unknown;
+  let doubt: NoriKVError | undefined;
   for (;;) {
     try {
       const version = await attempt(client, write, deadline, along);
@@ -53,13 +54,11 @@ export async function writeGuarded(
       if (doubt === undefined) return CONFLICT;
       return (await isOurs(client, write, deadline, doubt)) ?? CONFLICT;
     } catch (error) {
-      if (!(error instanceof NoriKVError && error.outcome === 'unknown')) throw error;
-      // Nobody waits for it any more, or nobody could be asked.
-      if (error.code === 'CANCELLED' || error.code === 'CLOSED') throw error;
-      doubt = error;
-      await deadline.backOff(error).catch(() => {
-        throw error;
-      });
+      // A condition of what goes along was looked at, which it is not once the write took place.
+      if (error instanceof AlreadyExistsError || error instanceof VersionMismatchError) {
+        if (error.outcome === undefined) throw error;
+      }
+      doubt = await again(error, doubt, deadline);
     }
   }
 }
@@ -102,9 +101,13 @@ async function isOurs(
   client: NoriKVClient,
   { key, current, value }: Guarded,
   deadline: Deadline,
-  doubt: unknown,
+  doubt: NoriKVError,
 ): Promise<Version | undefined> {
-  const now = await client.getOrNull(key, { consistency: 'linearizable', ...deadline.call });
+  const read = client.getOrNull(key, { consistency: 'linearizable', ...deadline.call });
+  const now = await read.catch(() => {
+    // That it could not be read says nothing of what was written.
+    throw doubt;
+  });
   let from: Version;
   if (current !== null) {
     // Something else was in the way, and what was repeated cannot take place any more.
