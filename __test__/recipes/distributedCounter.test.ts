@@ -5,6 +5,7 @@ import {
   DeadlineExceededError,
   InvalidArgumentError,
   LeaseNotFoundError,
+  ResourceExhaustedError,
   RetryExhaustedError,
   UnavailableError,
 } from '@norikv/client';
@@ -242,6 +243,22 @@ describe.each([memory, servedFile])('a DistributedCounter on $name', (kind) => {
     expect(await second).toBe(11);
     expect(await counter.get()).toBe(11);
   });
+
+  if (!kind.slow) {
+    test('more than 100,000 increments do not wait in one object, and those that do are counted', async () => {
+      const gate = gated(client);
+      const counter = new DistributedCounter(gate.client, 'a');
+      await counter.initialize();
+      const waiting: Promise<unknown>[] = [];
+      gate.beforeNext('put', async () => {
+        for (let at = 0; at < 100_000; at++) waiting.push(counter.increment());
+        await expect(counter.increment()).rejects.toThrow(ResourceExhaustedError);
+      });
+      await counter.increment();
+      await Promise.all(waiting);
+      expect(await counter.get()).toBe(100_001);
+    }, 60_000);
+  }
 
   test('an error of the store fails those who waited for that write, and the next one goes on', async () => {
     const gate = gated(client);
