@@ -147,6 +147,36 @@ describe('@norikv/client', () => {
   );
 });
 
+describe('@norikv/client/recipes', () => {
+  testInPage.each(bundlers)(
+    'bundled by $name count in a page, with the client of the bundle',
+    async (bundler) => {
+      const counting = `
+        import { NoriKVClient } from '@norikv/client';
+        import { DistributedCounter } from '@norikv/client/recipes';
+
+        async function main() {
+          const client = await NoriKVClient.open(new URLSearchParams(location.search).get('server'));
+          const counter = new DistributedCounter(client, '${bundler.name}');
+          await Promise.all([counter.increment(), counter.increment()]);
+          const count = await counter.get();
+          await client.close();
+          return 'counted ' + count;
+        }
+        main().catch((error) => error.stack).then((text) => {
+          const output = document.createElement('output');
+          output.textContent = text;
+          document.body.append(output);
+        });
+      `;
+      const files = { 'index.html': asModule, 'main.js': counting };
+      const folder = makeProject({ name: `${bundler.name}-recipes`, type: 'module', files });
+      expect(await outputOfFolder(bundled(folder, bundler))).toBe('counted 2');
+    },
+    slow,
+  );
+});
+
 describe('@norikv/client/web-file', () => {
   const knowing = bundlers.filter(({ name }) => ['vite', 'webpack'].includes(name));
   testInPage.each(knowing)(
