@@ -209,14 +209,16 @@ describe.each([memory, servedFile])('DistributedLock on $name', (kind) => {
 
   test('a lock is one round trip, and so is giving it back; waiting asks nobody', async () => {
     const gate = gated(client);
+    // What is held for longer is watched, and on a slow machine it is held for longer.
+    const trips = (): number => gate.total() - gate.count('watch');
     const lock = lockOf(gate.client);
     await lock.lock();
-    expect(gate.total()).toBe(2); // the lease, once, and the lock
+    expect(trips()).toBe(2); // the lease, once, and the lock
     await lock.unlock();
-    expect(gate.total()).toBe(3);
+    expect(trips()).toBe(3);
     await lock.lock();
     await lock.unlock();
-    expect(gate.total()).toBe(5);
+    expect(trips()).toBe(5);
     const other = lockOf();
     await other.lock();
     const waiting = lock.lock();

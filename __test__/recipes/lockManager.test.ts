@@ -91,13 +91,15 @@ describe.each([memory, servedFile])('LockManager on $name', (kind) => {
 
   test('what was acquired together is given back together, in one round trip each way', async () => {
     const gate = gated(client);
+    // What is held for longer is watched, and on a slow machine it is held for longer.
+    const trips = (): number => gate.total() - gate.count('watch');
     const manager = managerOf(gate.client);
     await manager.acquire('z');
-    const before = gate.total();
+    const before = trips();
     await manager.acquire(['a', 'b', 'c']);
-    expect(gate.total()).toBe(before + 1);
+    expect(trips()).toBe(before + 1);
     await manager.release('b');
-    expect(gate.total()).toBe(before + 2);
+    expect(trips()).toBe(before + 2);
     expect(manager.held).toEqual(['z']);
     await manager.release(['z']);
     expect(await client.count({ prefix: 'lock/' })).toBe(0);

@@ -134,13 +134,15 @@ describe.each([memory, servedFile])('ReadWriteLock on $name', (kind) => {
 
   test('a lock is one round trip, and so is giving it back', async () => {
     const gate = gated(client);
+    // What is held for longer is watched, and on a slow machine it is held for longer.
+    const trips = (): number => gate.total() - gate.count('watch');
     const lock = lockOf(gate.client);
     await lock.withRead(() => undefined);
-    const before = gate.total();
+    const before = trips();
     await lock.rLock();
-    expect(gate.total()).toBe(before + 1);
+    expect(trips()).toBe(before + 1);
     await lock.rUnlock();
-    expect(gate.total()).toBe(before + 2);
+    expect(trips()).toBe(before + 2);
   });
 
   test('what cannot be is refused', async () => {

@@ -40,7 +40,8 @@ export class ServiceEvents implements AsyncIterableIterator<ServiceEvent, undefi
   }
 
   async #open(): Promise<void> {
-    if (this.#over) return;
+    const over = (): boolean => this.#over;
+    if (over()) return;
     this.#watch = this.#begin({
       event: (event) => {
         this.#unread.push(event);
@@ -55,8 +56,10 @@ export class ServiceEvents implements AsyncIterableIterator<ServiceEvent, undefi
     try {
       await this.#watch.open();
     } catch (error) {
+      // Who closed it meanwhile is told that it is over, and not that it could not begin.
+      const closed = over();
       await this.return();
-      throw error;
+      if (!closed) throw error;
     }
   }
 
