@@ -8,6 +8,7 @@ import { words } from '../../examples/lib/words';
 import { script } from '../faults/children';
 import { Proxy } from '../faults/proxy';
 import { gated } from './gate';
+import type { Gated } from './gate';
 
 let server: Server;
 let client: NoriKVClient;
@@ -104,27 +105,51 @@ test('a process that was killed when it had decided holds up no other, and its d
   expect(await client.count({ prefix: 'dedup/doc_fingerprints/todo/' })).toBe(0);
 });
 
-test('a document whose reply was lost is stored once, and is not its own duplicate', async () => {
-  const proxy = await Proxy.start(server.address);
-  const cut = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
-  const gate = gated(cut);
-  const dedup = new DocumentDeduplicator(gate.client, words, 0.9);
-  await dedup.initialize();
-  const watch = client.watch({ prefix: 'dedup/doc_fingerprints/doc/' });
-  await watch.ready;
-  gate.beforeNext('commit', () => {
-    proxy.holdReplies();
-    void watch[Symbol.asyncIterator]()
-      .next()
-      .then(() => {
-        proxy.cut();
-      });
-    return Promise.resolve();
+describe('a reply that is lost', () => {
+  let proxy: Proxy;
+  let cut: NoriKVClient;
+  let gate: Gated;
+  beforeEach(async () => {
+    proxy = await Proxy.start(server.address);
+    cut = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
+    gate = gated(cut);
   });
-  expect(await dedup.checkAndStore('d1', 'fox')).toMatchObject({ isDuplicate: false });
-  expect(await client.count({ prefix: 'dedup/doc_fingerprints/doc/' })).toBe(1);
-  expect(await client.count({ prefix: 'dedup/doc_fingerprints/todo/' })).toBe(0);
-  await watch.close();
-  await cut.close();
-  await proxy.stop();
+  afterEach(async () => {
+    await cut.close();
+    await proxy.stop();
+  });
+
+  /** Has the reply to the next commit lost, once its change of a key is there. */
+  async function loseReply(prefix: string): Promise<void> {
+    const watch = client.watch({ prefix });
+    await watch.ready;
+    gate.beforeNext('commit', () => {
+      proxy.holdReplies();
+      void watch[Symbol.asyncIterator]()
+        .next()
+        .then(() => {
+          proxy.cut();
+          return watch.close();
+        });
+      return Promise.resolve();
+    });
+  }
+
+  test('a document is stored once, and is not its own duplicate', async () => {
+    const dedup = new DocumentDeduplicator(gate.client, words, 0.9);
+    await dedup.initialize();
+    await loseReply('dedup/doc_fingerprints/doc/');
+    expect(await dedup.checkAndStore('d1', 'fox')).toMatchObject({ isDuplicate: false });
+    expect(await client.count({ prefix: 'dedup/doc_fingerprints/doc/' })).toBe(1);
+    expect(await client.count({ prefix: 'dedup/doc_fingerprints/todo/' })).toBe(0);
+  });
+
+  test('a document that was deleted is said to have been there', async () => {
+    const engine = new SemanticSearchEngine(gate.client, words);
+    await engine.indexDocument('d', 'half', 'done');
+    await loseReply('search/documents/doc/');
+    expect(await engine.deleteDocument('d')).toBe(true);
+    expect(await engine.search('half', 1)).toEqual([]);
+    expect(await client.count({ prefix: 'search/' })).toBe(0);
+  });
 });

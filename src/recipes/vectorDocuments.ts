@@ -127,11 +127,14 @@ export class VectorDocuments {
     }
   }
 
-  /** Deletes a document and its vector: whether it was there. */
+  /** Deletes a document and its vector: whether it was there. @throws With `outcome: 'unknown'` if that cannot be told. */
   async delete(id: string, deadline: Deadline): Promise<boolean> {
+    const tried = new Set<string>();
+    let doubt: NoriKVError | undefined;
     for (;;) {
       const intent = { by: this.#by(), vector: null };
-      const outcome = await this.#settled(deadline, async () => {
+      tried.add(intent.by);
+      const attempt = async (): Promise<{ version?: Version; found?: Entry | null }> => {
         const { succeeded, version, results } = await this.#client
           .txn()
           .if(
@@ -142,14 +145,21 @@ export class VectorDocuments {
           .else(op.get(this.#todoOf(id)))
           .commit(deadline.call);
         return succeeded ? { version } : { found: results[0] };
-      });
+      };
+      const outcome = await this.#settled(deadline, attempt, (error) => (doubt = error));
       if (outcome === undefined) continue;
-      if (outcome.version !== undefined) {
-        await this.#finish(id, intent, outcome.version, deadline);
+      const { version, found } = outcome;
+      if (version !== undefined) {
+        await this.#finish(id, intent, version, deadline);
         return true;
       }
-      if (outcome.found === null) return false;
-      await this.#finish(id, outcome.found, outcome.found.version, deadline);
+      if (!found) {
+        // Our own delete, done by another, or never there: nothing is left that could tell.
+        if (doubt !== undefined) throw doubt;
+        return false;
+      }
+      await this.#finish(id, found, found.version, deadline);
+      if (tried.has(intentOf(found).by)) return true;
     }
   }
 
@@ -232,12 +242,17 @@ export class VectorDocuments {
   }
 
   /** What a call answers; `undefined` if it may or may not have taken place, and is to be looked at again. */
-  async #settled<T>(deadline: Deadline, call: () => Promise<T>): Promise<T | undefined> {
+  async #settled<T>(
+    deadline: Deadline,
+    call: () => Promise<T>,
+    doubted: (error: NoriKVError) => void = () => undefined,
+  ): Promise<T | undefined> {
     try {
       return await call();
     } catch (error) {
       if (!(error instanceof NoriKVError) || error.outcome !== 'unknown') throw error;
       if (error.code === 'CANCELLED' || error.code === 'CLOSED') throw error;
+      doubted(error);
       await deadline.backOff(error).catch(() => {
         throw error;
       });
