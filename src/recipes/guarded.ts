@@ -1,12 +1,14 @@
-import {
-  AlreadyExistsError,
-  Version,
-  VersionMismatchError,
-  compare,
-  op,
+import { AlreadyExistsError, Version, VersionMismatchError, compare, op } from '@norikv/client';
+import type {
+  Compare,
+  Entry,
+  Key,
+  Lease,
+  NoriKVClient,
+  TxnOp,
+  Value,
+  NoriKVError,
 } from '@norikv/client';
-import type { Compare, Entry, Key, Lease, NoriKVClient, TxnOp, Value ,
-  NoriKVError} from '@norikv/client';
 import { valueToBytes } from '@norikv/client';
 import { CONFLICT } from './deadline.js';
 import type { Deadline } from './deadline.js';
