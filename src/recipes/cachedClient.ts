@@ -1,9 +1,9 @@
 import { ClosedError, InvalidArgumentError } from '@norikv/client';
 import type { CallOptions, NoriKVClient, PutOptions, Value, Version, Watch } from '@norikv/client';
 import { Deadline } from './deadline.js';
-import { checkFields, describe } from './keys.js';
+import { describe } from './keys.js';
 import { Lru } from './lru.js';
-import { checkOptions } from './options.js';
+import { checkFields, checkOptions } from './options.js';
 
 /** The most values that a cache may be made for. */
 const MAX_SIZE = 10_000_000;

@@ -4,8 +4,8 @@ import { storeOf } from './configManager.js';
 import type { ConfigManager } from './configManager.js';
 import { checkPath } from './configStore.js';
 import { isRecord } from './json.js';
-import { checkFields, checkName, describe, keyOf } from './keys.js';
-import { checkOptions } from './options.js';
+import { checkName, describe, keyOf } from './keys.js';
+import { checkFields, checkOptions } from './options.js';
 
 /** Whom a flag is on for. */
 export interface Rollout {

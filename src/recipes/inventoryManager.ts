@@ -22,7 +22,8 @@ import {
   parseReservation,
 } from './inventoryStock.js';
 import type { Item, Reservation } from './inventoryStock.js';
-import { checkFields, checkName, checkWhole, describe, randomId } from './keys.js';
+import { checkName, describe, randomId } from './keys.js';
+import { checkFields, checkWhole } from './options.js';
 import { repeat } from './repeat.js';
 
 /** How long a reservation lives by default, in milliseconds. */

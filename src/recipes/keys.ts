@@ -39,36 +39,6 @@ export function checkName(name: unknown, what: string): string {
   return name;
 }
 
-/** An object that has no other fields than these, as it was given; if it was not, an empty one. */
-export function checkFields<T extends object>(
-  given: T | undefined,
-  what: string,
-  known: readonly (keyof T & string)[],
-): T | Partial<T> {
-  if (given === undefined) return {};
-  if (typeof given !== 'object' || (given as unknown) === null || Array.isArray(given)) {
-    throw new InvalidArgumentError(`${what} are an object; got ${describe(given)}`);
-  }
-  const names: readonly string[] = known;
-  const strange = Object.keys(given).find((name) => !names.includes(name));
-  if (strange !== undefined) {
-    throw new InvalidArgumentError(
-      `${what} have no field ${describe(strange)}; known are ${names.join(', ')}`,
-    );
-  }
-  return given;
-}
-
-/** A whole number within these bounds, as it was given. */
-export function checkWhole(given: unknown, what: string, least: number, most: number): number {
-  if (typeof given === 'number' && Number.isSafeInteger(given) && given >= least && given <= most) {
-    return given;
-  }
-  throw new InvalidArgumentError(
-    `${what} is a whole number from ${least} to ${most}; got ${describe(given)}`,
-  );
-}
-
 /**
  * The key of a list of parts, none of them empty: different lists make different keys, and the key of a list's beginning and
  * a `/` begins the keys of all lists that begin so.

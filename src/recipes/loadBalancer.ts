@@ -2,7 +2,8 @@ import { ClosedError, InvalidArgumentError, NotFoundError } from '@norikv/client
 import type { CallOptions } from '@norikv/client';
 import type { Unsubscribe } from './callbacks.js';
 import { Deadline } from './deadline.js';
-import { checkFields, checkName, describe } from './keys.js';
+import { checkName, describe } from './keys.js';
+import { checkFields } from './options.js';
 import { weightOf } from './service.js';
 import type { Service } from './service.js';
 import type { ServiceRegistry } from './serviceRegistry.js';

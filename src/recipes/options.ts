@@ -36,6 +36,26 @@ function isSignal(value: unknown): boolean {
   );
 }
 
+/** An object that has no other fields than these, as it was given; if it was not, an empty one. */
+export function checkFields<T extends object>(
+  given: T | undefined,
+  what: string,
+  known: readonly (keyof T & string)[],
+): T | Partial<T> {
+  if (given === undefined) return {};
+  if (typeof given !== 'object' || (given as unknown) === null || Array.isArray(given)) {
+    throw new InvalidArgumentError(`${what} are an object; got ${describe(given)}`);
+  }
+  const names: readonly string[] = known;
+  const strange = Object.keys(given).find((name) => !names.includes(name));
+  if (strange !== undefined) {
+    throw new InvalidArgumentError(
+      `${what} have no field ${describe(strange)}; known are ${names.join(', ')}`,
+    );
+  }
+  return given;
+}
+
 /** A whole number in a range. */
 export function checkWhole(value: unknown, what: string, least: number, most: number): number {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most) {

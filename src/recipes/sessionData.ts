@@ -1,5 +1,6 @@
 import { CorruptionError, InvalidArgumentError } from '@norikv/client';
-import { checkFields, checkName, describe } from './keys.js';
+import { checkName, describe } from './keys.js';
+import { checkFields } from './options.js';
 
 /** The most roles of a session. */
 const MAX_ROLES = 1_000;

@@ -4,7 +4,8 @@ import { Cell } from './cell.js';
 import { Combiner } from './combiner.js';
 import { checkDelta, fitsNumber, parseCount } from './counterValue.js';
 import { CONFLICT, Deadline } from './deadline.js';
-import { checkName, checkWhole, describe, keyOf, partsOf, prefixOf, randomId } from './keys.js';
+import { checkName, describe, keyOf, partsOf, prefixOf, randomId } from './keys.js';
+import { checkWhole } from './options.js';
 
 /** The most shards: as many as one page of a scan has. */
 const MAX_SHARDS = 1_024;
