@@ -4,9 +4,10 @@ import {
   DeadlineExceededError,
   InvalidArgumentError,
   LeaseLostError,
+  UnavailableError,
   op,
 } from '@norikv/client';
-import type { NoriKVClient } from '@norikv/client';
+import type { CallOptions, Lease, LeaseOptions, NoriKVClient } from '@norikv/client';
 import { LeaderElection } from '@norikv/client/recipes';
 import { memory, servedFile } from '../api/stores';
 import type { TestStore } from '../api/stores';
@@ -244,6 +245,64 @@ describe.each([memory, servedFile])('LeaderElection on $name', (kind) => {
     expect(gate.total() - before).toBeLessThanOrEqual(1); // the watch on who is ahead
   });
 
+  test('start() resolves though the place is lost before its turn and another leads, and the candidate stands again', async () => {
+    const leases: Lease[] = [];
+    const grant = client.lease.bind(client);
+    const lease = async (options: LeaseOptions): Promise<Lease> => {
+      const granted = await grant(options);
+      leases.push(granted);
+      return granted;
+    };
+    const gate = gated(Object.assign(client, { lease }));
+    const [late, other] = [electionOf('late', gate.client), electionOf('other')];
+    gate.afterNext('commit', async () => {
+      await leases[0]!.revoke();
+      await other.campaign();
+    });
+    await late.start();
+    await keysBecome(client, 'election/x/', 2);
+    expect([late.isLeader(), other.isLeader()]).toEqual([false, true]);
+  });
+
+  test('stop() twice at once is done when it is done, and may be followed by a start (the second one returns at once)', async () => {
+    const election = electionOf('a');
+    for (let round = 0; round < 3; round++) {
+      await election.start();
+      const first = election.stop();
+      await election.stop();
+      expect(await client.count({ prefix: 'election/x/' })).toBe(0);
+      await election.start();
+      await first;
+      expect(election.isLeader()).toBe(true);
+      await election.stop();
+    }
+  });
+
+  test('who resigns when told that it leads keeps the next callback from being told so', async () => {
+    const election = electionOf('a');
+    const told: string[] = [];
+    let resigned: Promise<void> | undefined;
+    election.onElected(() => {
+      told.push('elected');
+      resigned = election.resign();
+    });
+    election.onElected(() => told.push('elected, too late'));
+    election.onDefeat(() => told.push('defeated'));
+    await election.campaign();
+    await resigned;
+    expect(told).toEqual(['elected', 'defeated']);
+  });
+
+  test('a proclamation whose reply was lost is made', async () => {
+    const gate = gated(client);
+    const election = electionOf('a', gate.client);
+    await election.campaign();
+    const lost = new UnavailableError('the reply was lost', { outcome: 'unknown' });
+    gate.afterNext('commit', () => Promise.reject(lost));
+    await election.proclaim('hello');
+    expect(await election.getLeader()).toBe('hello');
+  });
+
   test('what cannot be is refused, and nothing is written', async () => {
     for (const name of ['', 7, null, undefined, '\ud800', 'x'.repeat(257)]) {
       expect(() => new LeaderElection(client, name as string, 'a')).toThrow(InvalidArgumentError);
@@ -256,9 +315,14 @@ describe.each([memory, servedFile])('LeaderElection on $name', (kind) => {
     }
     const election = electionOf('a');
     await expect(election.start('x' as never)).rejects.toBeInstanceOf(InvalidArgumentError);
+    for (const options of [{ signal: {} }, { timeoutMs: NaN }, 7]) {
+      const starting = election.start(undefined, undefined, options as CallOptions);
+      await expect(starting).rejects.toBeInstanceOf(InvalidArgumentError);
+    }
     expect(() => election.onElected(7 as never)).toThrow(InvalidArgumentError);
     await election.campaign();
     await expect(election.proclaim(7 as never)).rejects.toBeInstanceOf(InvalidArgumentError);
+    await expect(election.proclaim('\ud800')).rejects.toBeInstanceOf(InvalidArgumentError);
     expect(await client.count({ prefix: '' })).toBe(1);
     for (const name of ['a/b', 'constructor', '__proto__', 'ö']) {
       const other = new LeaderElection(client, name, 'b');

@@ -1,19 +1,17 @@
-import { ClosedError, InvalidArgumentError, op } from '@norikv/client';
-import type { CallOptions, Compare, Entry, NoriKVClient, Version } from '@norikv/client';
-import { callEach } from './callbacks.js';
+import { ClosedError, InvalidArgumentError, LeaseLostError, op } from '@norikv/client';
+import type { CallOptions, Compare, NoriKVClient, Version } from '@norikv/client';
+import { callEach, checkCallback, register } from './callbacks.js';
 import type { Unsubscribe } from './callbacks.js';
 import { Deadline } from './deadline.js';
 import { Hold, guardOf } from './hold.js';
 import { checkName, describe, prefixOf } from './keys.js';
+import { leaderOf, observeLeaders } from './leaders.js';
 import { DEFAULT_TTL_MS, Leaseholder } from './leaseholder.js';
 import { Place } from './queue.js';
-import { View } from './view.js';
+import { repeat } from './repeat.js';
 
 /** How long a candidate waits before it tries again after a failure, or a term that was shorter, at most, in milliseconds. */
 const RETRY_MS = 1_000;
-
-/** The most leaders that an observer is told late; of more, the oldest are left out. */
-const MAX_UNREAD = 1_000;
 
 /**
  * One leader at a time among any number of processes. Candidates queue, and the first leads for as long as its lease is alive.
@@ -52,6 +50,8 @@ export class LeaderElection implements AsyncDisposable {
   /** Whether it stands or leads. */
   #candidate = false;
   #term: Term | undefined;
+  #campaigning: Promise<unknown> | undefined;
+  #stopping: Promise<void> | undefined;
   /** What `start` began: how to end it, and when it is over. */
   #standing: { readonly stop: AbortController; over: Promise<unknown> } | undefined;
 
@@ -85,15 +85,14 @@ export class LeaderElection implements AsyncDisposable {
   ): Promise<void> {
     checkCallback(onBecameLeader, 'onBecameLeader');
     checkCallback(onLostLeadership, 'onLostLeadership');
+    const what = `joining the election "${this.#name}"`;
+    const { leftMs } = new Deadline(what, options);
     const stop = new AbortController();
     const abort = (): void => {
       stop.abort(options?.signal?.reason);
     };
-    if (options?.signal?.aborted === true) abort();
-    const deadline = new Deadline(`joining the election "${this.#name}"`, {
-      ...options,
-      signal: stop.signal,
-    });
+    const timeoutMs = options?.timeoutMs ?? leftMs;
+    const deadline = new Deadline(what, { signal: stop.signal, timeoutMs });
     this.#stand();
     options?.signal?.addEventListener('abort', abort, { once: true });
     const entering = this.#enter(deadline);
@@ -121,16 +120,8 @@ export class LeaderElection implements AsyncDisposable {
    * and may be followed by another start.
    */
   async stop(): Promise<void> {
-    const standing = this.#standing;
-    this.#standing = undefined;
-    standing?.stop.abort();
-    await this.#end(this.#term);
-    // What it waits for is replaced once, when the place is taken.
-    await standing?.over;
-    await standing?.over;
-    const holder = this.#holder;
-    this.#holder = new Leaseholder(this.#client, this.#ttlMs);
-    await holder.close();
+    this.#stopping ??= this.#stop().finally(() => (this.#stopping = undefined));
+    await this.#stopping;
   }
 
   /**
@@ -143,14 +134,9 @@ export class LeaderElection implements AsyncDisposable {
   async campaign(options?: CallOptions): Promise<Version> {
     const deadline = new Deadline(`the campaign in "${this.#name}"`, options, Infinity);
     this.#stand();
-    try {
-      const hold = await Hold.begin(this.#client, await this.#enter(deadline), deadline);
-      void this.#lead(hold).then(() => (this.#candidate = false));
-      return hold.token;
-    } catch (error) {
-      this.#candidate = false;
-      throw error;
-    }
+    const campaign = this.#campaign(deadline);
+    this.#campaigning = campaign.catch(() => undefined);
+    return await campaign;
   }
 
   /** Gives leadership up, if this node leads. What another leads by now is left alone. */
@@ -203,44 +189,8 @@ export class LeaderElection implements AsyncDisposable {
    *
    * @throws What the client throws; `CancelledError` when the signal fires.
    */
-  async *observe(options: CallOptions = {}): AsyncGenerator<string | null, void, undefined> {
-    const unread: (string | null)[] = [];
-    let wake: () => void = () => undefined;
-    let failure: { readonly error: unknown } | undefined;
-    let last: Entry | null | undefined;
-    const view = new View(this.#client, prefixOf('election', this.#name), (error) => {
-      failure = { error };
-      wake();
-    });
-    const look = (): void => {
-      const leader = leaderOf(view.entries.values());
-      // A leader with the same id as the one before is another leader.
-      const same = last !== undefined && last?.version.toString() === leader?.version.toString();
-      if (same) return;
-      last = leader;
-      unread.push(leader?.text() ?? null);
-      if (unread.length > MAX_UNREAD) unread.shift();
-      wake();
-    };
-    view.listen(look);
-    const deadline = new Deadline(`observing "${this.#name}"`, options, Infinity);
-    try {
-      await view.open(options);
-      look();
-      for (;;) {
-        const next = unread.shift();
-        if (next !== undefined) {
-          yield next;
-        } else if (failure !== undefined) {
-          throw failure.error;
-        } else {
-          const woken = new Promise<void>((resolve) => (wake = resolve));
-          await deadline.within(woken);
-        }
-      }
-    } finally {
-      await view.close();
-    }
+  observe(options: CallOptions = {}): AsyncGenerator<string | null, void, undefined> {
+    return observeLeaders(this.#client, this.#name, options);
   }
 
   /**
@@ -249,8 +199,9 @@ export class LeaderElection implements AsyncDisposable {
    * @throws {@link InvalidArgumentError} if this node does not lead; `LeaseLostError` if it lost it.
    */
   async proclaim(value: string, options?: CallOptions): Promise<void> {
-    if (typeof value !== 'string') {
-      throw new InvalidArgumentError(`a leader proclaims text; got ${describe(value)}`);
+    if (typeof value !== 'string' || /\p{Surrogate}/u.test(value)) {
+      const message = `a leader proclaims text, without half of a surrogate pair; got ${describe(value)}`;
+      throw new InvalidArgumentError(message);
     }
     const guard = this.guard();
     const hold = this.#term?.hold;
@@ -258,7 +209,8 @@ export class LeaderElection implements AsyncDisposable {
     if (hold === undefined || key === undefined) throw new InvalidArgumentError('it does not lead');
     const deadline = new Deadline(`proclaiming in "${this.#name}"`, options);
     const put = op.put(key, value, { lease: hold.lease });
-    const { succeeded } = await this.#client.txn().if(guard).then(put).commit(deadline.call);
+    const txn = this.#client.txn().if(guard).then(put);
+    const { succeeded } = await repeat(() => txn.commit(deadline.call), deadline);
     if (!succeeded) {
       // Somebody deleted the key; the watch is about to say so.
       throw (
@@ -290,6 +242,38 @@ export class LeaderElection implements AsyncDisposable {
   /** The same as {@link stop}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
+  }
+
+  async #stop(): Promise<void> {
+    const standing = this.#standing;
+    this.#standing = undefined;
+    // What is under way has the one before, which is closed in the end.
+    const holder = this.#holder;
+    this.#holder = new Leaseholder(this.#client, this.#ttlMs);
+    standing?.stop.abort();
+    await this.#end(this.#term);
+    // What it waits for is replaced once, when the place is taken.
+    await standing?.over;
+    await standing?.over;
+    await holder.close();
+    await this.#campaigning;
+  }
+
+  async #campaign(deadline: Deadline): Promise<Version> {
+    const holder = this.#holder;
+    try {
+      const hold = await Hold.begin(this.#client, await this.#enter(deadline), deadline);
+      if (holder !== this.#holder) {
+        await hold.release(this.#what).catch(() => undefined);
+        const message = `the campaign in "${this.#name}" was stopped`;
+        throw new LeaseLostError(message, { lease: hold.lease.id });
+      }
+      void this.#lead(hold).then(() => (this.#candidate = false));
+      return hold.token;
+    } catch (error) {
+      this.#candidate = false;
+      throw error;
+    }
   }
 
   #stand(): void {
@@ -333,10 +317,13 @@ export class LeaderElection implements AsyncDisposable {
         else await this.#lead(hold, callbacks);
       } catch (error) {
         if (!stopped()) callEach(this.#failed, error);
+        // It did not lead at once, and stands again.
+        callbacks.begun();
       }
       // Neither a store that is away nor a leader that fails at once is asked without a pause.
       if (!stopped() && performance.now() - began < RETRY_MS) await pause(stop);
     }
+    await taken?.leave();
     callbacks.begun();
     this.#candidate = false;
   }
@@ -353,7 +340,11 @@ export class LeaderElection implements AsyncDisposable {
       this.#term = term;
       hold.signal.addEventListener('abort', () => void this.#end(term), { once: true });
       const became = callbacks.became === undefined ? [] : [callbacks.became];
-      callEach([...became, ...this.#elected]);
+      for (const callback of [...became, ...this.#elected]) {
+        // What was called before may have given it up, or taken longer than the lease lives.
+        if (hold.isHeld && this.#term === term) callEach([callback]);
+      }
+      if (!hold.isHeld) void this.#end(term);
       callbacks.begun?.();
     });
   }
@@ -386,29 +377,6 @@ interface Callbacks {
   readonly lost: (() => unknown) | undefined;
   /** Called once it is known whether the first turn came. */
   begun(): void;
-}
-
-/** The entry that was created first. */
-function leaderOf(entries: Iterable<Entry>): Entry | null {
-  let leader: Entry | null = null;
-  for (const entry of entries) {
-    if (leader === null || entry.createVersion.compare(leader.createVersion) < 0) leader = entry;
-  }
-  return leader;
-}
-
-function checkCallback(callback: unknown, what: string): void {
-  if (callback !== undefined && typeof callback !== 'function') {
-    throw new InvalidArgumentError(`${what} is a function; got ${describe(callback)}`);
-  }
-}
-
-function register<T>(callbacks: Set<T>, callback: T, what: string): Unsubscribe {
-  if (typeof callback !== 'function') {
-    throw new InvalidArgumentError(`${what} takes a function; got ${describe(callback)}`);
-  }
-  callbacks.add(callback);
-  return () => void callbacks.delete(callback);
 }
 
 /** Waits for a time drawn at random, or until it is stopped. */
