@@ -76,7 +76,11 @@ function jest(name, ...args) {
 }
 
 const pages = jest('examples-web', '--testPathPatterns', '/__test__/examples/');
-const packedWeb = jest('package-web', '--testPathPatterns', '/__test__/package/web\\.test');
+const packedWeb = jest(
+  'package-web',
+  '--testPathPatterns',
+  '/__test__/package/(web|bundles)\\.test',
+);
 const web = jest('web', '--testPathPatterns', '/__test__/web/');
 
 export const steps = [
@@ -161,7 +165,7 @@ export const steps = [
   },
   {
     name: 'web-api',
-    title: 'API suites in a page, a worker, and Node without the addon',
+    title: 'API suites in a page, a worker, and Node without the addon; recipes in a page',
     limit: 15,
     needs: ['build', 'build-web', 'chromium'],
     plan: () => inPages([script('web-tests.mjs')]),
@@ -208,7 +212,7 @@ export const steps = [
   },
   {
     name: 'package-web',
-    title: 'packed tarball in a page, Node and Deno',
+    title: 'packed tarball in bundles, a page, Node and Deno',
     limit: 10,
     needs: ['build', 'build-web', 'chromium'],
     plan: () => builtForWeb(packedWeb.plan()),
