@@ -265,6 +265,46 @@ describe.each([memory, servedFile])('DistributedLock on $name', (kind) => {
     expect(await client.count({ prefix: '' })).toBe(0);
   });
 
+  test('one that waited for longer than the history is kept holds, and hears of its loss (a watch from then on cannot begin)', async () => {
+    const [first, second] = [lockOf(), lockOf(await store.another())];
+    await first.lock();
+    const locking = second.lock();
+    await keysBecome(client, 'lock/a/', 2);
+    for (const round of ['1', '2', '3']) await client.put('x', round);
+    await client.delete('x');
+    await client.compact(await client.put('x', '4'));
+    await client.delete('x');
+    const gate = gated(client);
+    const third = lockOf(gate.client);
+    await first.unlock();
+    await locking;
+    const signal = second.signal!;
+    // Its place is taken after the watch of the other can have begun.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect([second.isHeld(), signal.aborted, await third.tryLock()]).toEqual([true, false, false]);
+    await client.deleteRange({ prefix: 'lock/' });
+    expect(await fired(signal)).toBeInstanceOf(LeaseLostError);
+    await expect(second.unlock()).rejects.toBeInstanceOf(LeaseLostError);
+  });
+
+  test('close() tells the function of withLock to stop, and that it was done without the lock', async () => {
+    const lock = lockOf();
+    const done = lock.withLock(async (signal) => {
+      await Promise.all([fired(signal), lock.close()]);
+    });
+    await expect(done).rejects.toBeInstanceOf(LeaseLostError);
+  });
+
+  test('withLock gives back its own holding, and not the one that came after it', async () => {
+    const lock = lockOf();
+    const done = lock.withLock(async () => {
+      await lock.unlock();
+      await lock.lock();
+    });
+    await expect(done).rejects.toBeInstanceOf(InvalidArgumentError);
+    expect(lock.isHeld()).toBe(true);
+  });
+
   test('closing gives the lock back, twice is once, and a closed one locks no more', async () => {
     const [lock, next] = [lockOf(), lockOf()];
     await lock.lock();

@@ -1,5 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { CancelledError, InvalidArgumentError, LeaseLostError, op } from '@norikv/client';
+import {
+  CancelledError,
+  InternalError,
+  InvalidArgumentError,
+  LeaseLostError,
+  op,
+} from '@norikv/client';
 import type { NoriKVClient } from '@norikv/client';
 import { DistributedLock, LockManager } from '@norikv/client/recipes';
 import { memory, servedFile } from '../api/stores';
@@ -123,6 +129,37 @@ describe.each([memory, servedFile])('LockManager on $name', (kind) => {
     await expect(locks.release()).rejects.toBeInstanceOf(LeaseLostError);
     // The other key is not left behind.
     expect(await client.count({ prefix: 'lock/' })).toBe(0);
+  });
+
+  test('who gives up while the reply is under way leaves no place, though the lease lives on (revoking it would end the other locks)', async () => {
+    const gate = gated(client);
+    const manager = managerOf(gate.client);
+    const first = await manager.acquire('a');
+    const lost = new CancelledError('cancelled', { outcome: 'unknown' });
+    gate.afterNext('commit', () => Promise.reject(lost));
+    await expect(manager.acquire(['b', 'c'])).rejects.toBe(lost);
+    await keysBecome(client, 'lock/', 1);
+    await using other = new DistributedLock(client, { key: 'b' });
+    expect(await other.tryLock()).toBe(true);
+    expect(first.isHeld()).toBe(true);
+  });
+
+  test('a lock that could not be given back is free once the store answers, though the lease lives on with others', async () => {
+    const gate = gated(client);
+    const manager = managerOf(gate.client);
+    const first = await manager.acquire('a');
+    const second = await manager.acquire('b');
+    gate.beforeNext('commit', () => Promise.reject(new InternalError('not now')));
+    await second.release();
+    await keysBecome(client, 'lock/b/', 0);
+    expect(first.isHeld()).toBe(true);
+  });
+
+  test('close() tells who works with its locks to stop', async () => {
+    const manager = managerOf();
+    const { signal } = await manager.acquire('a');
+    await manager.close();
+    expect(signal.reason).toBeInstanceOf(LeaseLostError);
   });
 
   test('what cannot be is refused, and nothing is written', async () => {

@@ -145,6 +145,35 @@ describe.each([memory, servedFile])('ReadWriteLock on $name', (kind) => {
     expect(trips()).toBe(before + 2);
   });
 
+  test('two withRead() that begin in one moment end one read each (each takes the latest one for its own)', async () => {
+    const gate = gated(client);
+    const lock = lockOf(gate.client);
+    await lock.withRead(() => undefined);
+    let arrived = 0;
+    let open: () => void = () => undefined;
+    const both = new Promise<void>((resolve) => (open = resolve));
+    const together = (): Promise<void> => {
+      arrived += 1;
+      if (arrived === 2) open();
+      return both;
+    };
+    gate.afterNext('commit', together);
+    gate.afterNext('commit', together);
+    await Promise.all([lock.withRead(() => undefined), lock.withRead(() => undefined)]);
+    expect(lock.isHeld()).toBe(false);
+    expect(await client.count({ prefix: 'rwlock/' })).toBe(0);
+  });
+
+  test('a read that its function ended is not ended twice (an upgrade would be let in, and wait for itself)', async () => {
+    const lock = lockOf();
+    await lock.rLock();
+    const done = lock.withRead(() => lock.rUnlock());
+    await expect(done).rejects.toBeInstanceOf(InvalidArgumentError);
+    await expect(lock.lock()).rejects.toBeInstanceOf(InvalidArgumentError);
+    await lock.rUnlock();
+    await lock.lock();
+  });
+
   test('what cannot be is refused', async () => {
     for (const key of ['', '\udfff', 7, null, 'x'.repeat(300)]) {
       expect(() => new ReadWriteLock(client, key as string)).toThrow(InvalidArgumentError);

@@ -1,7 +1,7 @@
-import { ClosedError, InvalidArgumentError } from '@norikv/client';
+import { InvalidArgumentError } from '@norikv/client';
 import type { CallOptions, Compare, Lease, NoriKVClient, Version } from '@norikv/client';
 import { Deadline } from './deadline.js';
-import { Hold, guardOf } from './hold.js';
+import { Hold, guardOf, unlockedMeanwhile } from './hold.js';
 import { checkName, describe, prefixOf } from './keys.js';
 import { DEFAULT_TTL_MS, Leaseholder } from './leaseholder.js';
 import { Place } from './queue.js';
@@ -65,7 +65,8 @@ export class DistributedLock implements AsyncDisposable {
   }
 
   /**
-   * Waits for the lock, and takes it; answers its fencing token. A second call on the same object waits as anybody else does.
+   * Waits for the lock, and takes it; answers its fencing token. A second call on the same object waits as anybody else does,
+   * until the first is unlocked, also if it was lost.
    * One round trip if nobody has it and the object has locked before.
    *
    * @param options - Without `timeoutMs` it waits for as long as it takes.
@@ -73,11 +74,16 @@ export class DistributedLock implements AsyncDisposable {
    *   if the place was lost while it waited; `ResourceExhaustedError` where a thousand wait already.
    */
   async lock(options?: CallOptions): Promise<Version> {
+    return (await this.#lock(options)).token;
+  }
+
+  async #lock(options: CallOptions | undefined): Promise<Hold> {
     const deadline = new Deadline(`locking "${this.#name}"`, options, Infinity);
     await this.#turns.take(deadline);
     try {
-      this.#hold = await Hold.begin(this.#client, await this.#enter(deadline), deadline);
-      return this.#hold.token;
+      const hold = await Hold.begin(this.#client, await this.#enter(deadline), deadline);
+      this.#hold = hold;
+      return hold;
     } catch (error) {
       this.#turns.give();
       throw error;
@@ -120,12 +126,7 @@ export class DistributedLock implements AsyncDisposable {
         `the lock "${this.#name}" is not held: lock it before unlocking`,
       );
     }
-    this.#hold = undefined;
-    try {
-      await hold.release(`the lock "${this.#name}"`);
-    } finally {
-      this.#turns.give();
-    }
+    await this.#giveBack(hold);
   }
 
   /**
@@ -141,10 +142,8 @@ export class DistributedLock implements AsyncDisposable {
     if (typeof fn !== 'function') {
       throw new InvalidArgumentError(`withLock takes a function; got ${describe(fn)}`);
     }
-    await this.lock(options);
-    const hold = this.#hold;
-    if (hold === undefined) throw new ClosedError(`the lock "${this.#name}" was closed`);
-    return await hold.during(fn, () => this.unlock());
+    const hold = await this.#lock(options);
+    return await hold.during(fn, () => this.#giveBack(hold));
   }
 
   /** Whether this object holds the lock now. */
@@ -158,7 +157,8 @@ export class DistributedLock implements AsyncDisposable {
   }
 
   /**
-   * Fires when the lock is lost, with a {@link LeaseLostError}; not when it is given back. `null` if it is not held.
+   * Fires when the lock is lost, with a {@link LeaseLostError}, also because this object was closed; not when it is unlocked.
+   * `null` if it is not held.
    */
   get signal(): AbortSignal | null {
     return this.#hold?.signal ?? null;
@@ -177,7 +177,7 @@ export class DistributedLock implements AsyncDisposable {
   async close(): Promise<void> {
     const hold = this.#hold;
     this.#hold = undefined;
-    hold?.end();
+    hold?.close(`the lock "${this.#name}"`);
     await this.#holder.close();
     if (hold !== undefined) this.#turns.give();
   }
@@ -185,6 +185,17 @@ export class DistributedLock implements AsyncDisposable {
   /** The same as {@link close}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** Gives this very holding back, and no other. */
+  async #giveBack(hold: Hold): Promise<void> {
+    if (this.#hold !== hold) throw hold.lost ?? unlockedMeanwhile(this.#name);
+    this.#hold = undefined;
+    try {
+      await hold.release(`the lock "${this.#name}"`);
+    } finally {
+      this.#turns.give();
+    }
   }
 
   #enter(deadline: Deadline): Promise<Place> {

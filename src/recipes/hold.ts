@@ -1,4 +1,5 @@
 import {
+  CompactedError,
   InvalidArgumentError,
   LeaseLostError,
   NoriKVError,
@@ -126,6 +127,13 @@ export class Hold {
     return result;
   }
 
+  /** Ends it with its object: it goes with its lease, and who still works with it is told to stop. */
+  close(what: string): void {
+    const message = `${what} was closed while it was held`;
+    this.#lose(new LeaseLostError(message, { lease: this.lease.id }));
+    this.end();
+  }
+
   /** Ends what looks after it. */
   end(): void {
     this.#over = true;
@@ -142,40 +150,53 @@ export class Hold {
 
   /** Does something later, unless it is over by then. */
   #after(ms: number, fn: () => void): void {
+    // Not unref'd: what is held keeps the process alive, as the watch that follows does.
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       fn();
     }, ms);
     this.#timers.add(timer);
-    // Node has it, browsers do not.
-    (timer as { unref?: () => void }).unref?.();
   }
 
-  async #follow(client: NoriKVClient, key: string): Promise<void> {
+  /** @param look - Whether the history since it was taken is gone: it is looked whether the key is there, and followed from now on. */
+  async #follow(client: NoriKVClient, key: string, look = false): Promise<void> {
     const { term, index } = this.token;
     const lease = this.#place.lease.id;
-    const watch = client.watch(
-      { key },
-      { fromVersion: new Version(term, index + 1n), puts: false },
-    );
+    const fromVersion = look ? undefined : new Version(term, index + 1n);
+    const watch = client.watch({ key }, { fromVersion, puts: false });
     this.#watches.add(watch);
     try {
-      const { done } = await watch[Symbol.asyncIterator]().next();
-      if (done === true) return;
+      if (!look || (await this.#isThere(client, key, watch))) {
+        const { done } = await watch[Symbol.asyncIterator]().next();
+        if (done === true) return;
+      }
+      if (this.#over) return;
       const message = `somebody deleted "${key}", by which it was held`;
       this.#lose(new LeaseLostError(message, { lease }));
     } catch (cause) {
       if (this.#over || this.#lost !== undefined) return;
       this.#watches.delete(watch);
+      void watch.close();
+      if (cause instanceof CompactedError) {
+        this.#after(0, () => void this.#follow(client, key, true));
+        return;
+      }
       if (cause instanceof NoriKVError && cause.retryable) {
         // The store is away, which a watch that has begun rides out: how long that may take, the lease says.
-        this.#after(WATCH_AGAIN_MS, () => void this.#follow(client, key));
+        this.#after(WATCH_AGAIN_MS, () => void this.#follow(client, key, look));
         return;
       }
       // Who cannot see whether the key is there must not say that it is.
       const message = `whether "${key}" is still held cannot be followed any more`;
       this.#lose(new LeaseLostError(message, { lease, cause }));
     }
+  }
+
+  /** Whether the key is that of this holding, at the beginning of a watch or later. */
+  async #isThere(client: NoriKVClient, key: string, watch: Watch): Promise<boolean> {
+    await watch.ready;
+    const found = await client.getOrNull(key, { consistency: 'linearizable' });
+    return found?.createVersion.equals(this.token) === true;
   }
 
   #lose(reason: LeaseLostError): void {
@@ -198,6 +219,12 @@ export function guardOf(hold: Hold | undefined, what: string): Compare {
   }
   if (hold.lost !== undefined) throw hold.lost;
   return guard;
+}
+
+/** That a function unlocked, or somebody did, what is unlocked when it is done. */
+export function unlockedMeanwhile(name: string): InvalidArgumentError {
+  const message = `the lock "${name}" was unlocked before the function that had it was done; leave that to its end`;
+  return new InvalidArgumentError(message);
 }
 
 function asLoss(reason: unknown): LeaseLostError {

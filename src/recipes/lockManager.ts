@@ -22,7 +22,7 @@ export interface HeldLocks extends AsyncDisposable {
   readonly names: readonly string[];
   /** Their fencing token: greater than that of every holder before of each of them. */
   readonly token: Version;
-  /** Fires when they are lost, with a `LeaseLostError`; not when they are given back. */
+  /** Fires when they are lost, with a `LeaseLostError`, also because the manager was closed; not when they are given back. */
   readonly signal: AbortSignal;
   /** Whether they are held now. */
   isHeld(): boolean;
@@ -172,7 +172,7 @@ class Locks implements HeldLocks {
   end(): void {
     this.#released = true;
     this.#forget();
-    this.#hold.end();
+    this.#hold.close(`the lock of ${this.names.map(describe).join(', ')}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -12,6 +12,13 @@ import { Deadline } from './deadline.js';
 import { RELEASE_TIMEOUT_MS } from './leaseholder.js';
 import type { Leaseholder } from './leaseholder.js';
 
+/** How long a request whose reply nobody waits for may still arrive, in milliseconds. */
+const LATE_MS = 10_000;
+
+/** How long to wait before what may be left behind is looked for again, at first and at most, in milliseconds. */
+const FIRST_PAUSE_MS = 100;
+const LAST_PAUSE_MS = 5_000;
+
 /** A queue: the keys under a prefix, in the order in which they were created. */
 export interface Queue {
   /** The beginning of all of its keys. */
@@ -83,6 +90,9 @@ export class Place {
         const isLost = error instanceof LeaseNotFoundError || error instanceof LeaseLostError;
         if (isLost) holder.retire(lease);
         await holder.release(lease);
+        if (error instanceof NoriKVError && error.outcome === 'unknown') {
+          void clear(client, make(lease).map(keyIn), lease, LATE_MS);
+        }
         // Revoked by somebody, which we had not heard yet: nothing of it is left, and another is as good.
         if (!isLost) throw error;
         await deadline.backOff(error);
@@ -133,11 +143,12 @@ export class Place {
     const deadline = new Deadline('leaving the queue', { timeoutMs: RELEASE_TIMEOUT_MS });
     try {
       if (!this.lease.signal.aborted) await this.#remove(this.keys, deadline);
-    } catch {
-      // What cannot be deleted goes with the lease, which nobody renews any more.
-      this.#holder.retire(this.lease);
-    } finally {
       await this.#holder.release(this.lease);
+    } catch {
+      // What cannot be deleted goes with the lease, which nobody renews any more, unless others use it.
+      this.#holder.retire(this.lease);
+      await this.#holder.release(this.lease);
+      void clear(this.#client, this.keys, this.lease, 0);
     }
   }
 
@@ -178,6 +189,34 @@ export class Place {
   #deleted(key: string): LeaseLostError {
     return new LeaseLostError(`somebody deleted "${key}", which held our place in the queue`, {
       lease: this.lease.id,
+    });
+  }
+}
+
+/**
+ * Deletes what may have been left behind on a lease that lives on with others, once the store can be reached.
+ *
+ * @param lateMs - How long it is looked for again if it is not there: what got lost may yet arrive.
+ */
+async function clear(
+  client: NoriKVClient,
+  keys: readonly string[],
+  lease: Lease,
+  lateMs: number,
+): Promise<void> {
+  const began = performance.now();
+  for (let pauseMs = FIRST_PAUSE_MS; !lease.signal.aborted; pauseMs *= 2) {
+    try {
+      const removal = client.txn().then(...keys.map((key) => op.delete(key)));
+      const { succeeded, results } = await removal.commit({ timeoutMs: RELEASE_TIMEOUT_MS });
+      const isGone = succeeded && results.includes(true);
+      if (isGone || performance.now() - began > lateMs) return;
+    } catch (error) {
+      if (!(error instanceof NoriKVError) || error.code === 'CLOSED') return;
+    }
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, Math.min(pauseMs, LAST_PAUSE_MS));
+      (timer as { unref?: () => void }).unref?.();
     });
   }
 }

@@ -1,7 +1,7 @@
-import { ClosedError, InvalidArgumentError } from '@norikv/client';
+import { InvalidArgumentError } from '@norikv/client';
 import type { CallOptions, Compare, NoriKVClient, Version } from '@norikv/client';
 import { Deadline } from './deadline.js';
-import { Hold, guardOf } from './hold.js';
+import { Hold, guardOf, unlockedMeanwhile } from './hold.js';
 import { checkName, describe, prefixOf } from './keys.js';
 import { DEFAULT_TTL_MS, Leaseholder } from './leaseholder.js';
 import { Place } from './queue.js';
@@ -59,6 +59,10 @@ export class ReadWriteLock implements AsyncDisposable {
    *   {@link InvalidArgumentError} if this object writes or waits for it.
    */
   async rLock(options?: CallOptions): Promise<Version> {
+    return (await this.#beginRead(options)).token;
+  }
+
+  async #beginRead(options: CallOptions | undefined): Promise<Hold> {
     if (this.#writing) {
       throw new InvalidArgumentError(
         `"${this.#name}" is locked for writing, or waited for, by the same object, which would wait for itself`,
@@ -68,7 +72,7 @@ export class ReadWriteLock implements AsyncDisposable {
     try {
       const hold = await this.#enter(READ, options);
       this.#reads.push(hold);
-      return hold.token;
+      return hold;
     } catch (error) {
       this.#reading -= 1;
       throw error;
@@ -81,7 +85,7 @@ export class ReadWriteLock implements AsyncDisposable {
    * @throws {@link InvalidArgumentError} if nothing is read; {@link LeaseLostError} if the lock was lost meanwhile.
    */
   async rUnlock(): Promise<void> {
-    const hold = this.#reads.pop();
+    const hold = this.#reads.at(-1);
     if (hold === undefined) {
       throw new InvalidArgumentError(`the lock "${this.#name}" is not held for reading`);
     }
@@ -94,6 +98,10 @@ export class ReadWriteLock implements AsyncDisposable {
    * @throws As {@link rLock}; {@link InvalidArgumentError} if this object reads or writes, or waits for either.
    */
   async lock(options?: CallOptions): Promise<Version> {
+    return (await this.#beginWrite(options)).token;
+  }
+
+  async #beginWrite(options: CallOptions | undefined): Promise<Hold> {
     if (this.#writing || this.#reading > 0) {
       const how = this.#writing ? 'writing' : 'reading';
       throw new InvalidArgumentError(
@@ -102,8 +110,9 @@ export class ReadWriteLock implements AsyncDisposable {
     }
     this.#writing = true;
     try {
-      this.#write = await this.#enter(WRITE, options);
-      return this.#write.token;
+      const hold = await this.#enter(WRITE, options);
+      this.#write = hold;
+      return hold;
     } catch (error) {
       this.#writing = false;
       throw error;
@@ -120,12 +129,7 @@ export class ReadWriteLock implements AsyncDisposable {
     if (hold === undefined) {
       throw new InvalidArgumentError(`the lock "${this.#name}" is not held for writing`);
     }
-    this.#write = undefined;
-    try {
-      await hold.release(`the lock "${this.#name}"`);
-    } finally {
-      this.#writing = false;
-    }
+    await this.#endWrite(hold);
   }
 
   /**
@@ -138,14 +142,8 @@ export class ReadWriteLock implements AsyncDisposable {
     options?: CallOptions,
   ): Promise<T> {
     checkFunction(fn, 'withRead');
-    await this.rLock(options);
-    const hold = this.#reads.at(-1);
-    if (hold === undefined) throw new ClosedError(`the lock "${this.#name}" was closed`);
-    return await hold.during(fn, () => {
-      const at = this.#reads.indexOf(hold);
-      if (at >= 0) this.#reads.splice(at, 1);
-      return this.#endRead(hold);
-    });
+    const hold = await this.#beginRead(options);
+    return await hold.during(fn, () => this.#endRead(hold));
   }
 
   /**
@@ -158,10 +156,8 @@ export class ReadWriteLock implements AsyncDisposable {
     options?: CallOptions,
   ): Promise<T> {
     checkFunction(fn, 'withWrite');
-    await this.lock(options);
-    const hold = this.#write;
-    if (hold === undefined) throw new ClosedError(`the lock "${this.#name}" was closed`);
-    return await hold.during(fn, () => this.unlock());
+    const hold = await this.#beginWrite(options);
+    return await hold.during(fn, () => this.#endWrite(hold));
   }
 
   /** Whether this object holds the lock now, and for what. */
@@ -187,8 +183,9 @@ export class ReadWriteLock implements AsyncDisposable {
 
   /** Gives everything back. Closing twice is closing once. */
   async close(): Promise<void> {
-    for (const hold of this.#reads.splice(0)) hold.end();
-    this.#write?.end();
+    const what = `the lock "${this.#name}"`;
+    for (const hold of this.#reads.splice(0)) hold.close(what);
+    this.#write?.close(what);
     this.#write = undefined;
     await this.#holder.close();
   }
@@ -218,11 +215,25 @@ export class ReadWriteLock implements AsyncDisposable {
     return await Hold.begin(this.#client, place, deadline);
   }
 
+  /** Gives this very holding back, and no other. */
   async #endRead(hold: Hold): Promise<void> {
+    const at = this.#reads.indexOf(hold);
+    if (at < 0) throw hold.lost ?? unlockedMeanwhile(this.#name);
+    this.#reads.splice(at, 1);
     try {
       await hold.release(`the lock "${this.#name}"`);
     } finally {
       this.#reading -= 1;
+    }
+  }
+
+  async #endWrite(hold: Hold): Promise<void> {
+    if (this.#write !== hold) throw hold.lost ?? unlockedMeanwhile(this.#name);
+    this.#write = undefined;
+    try {
+      await hold.release(`the lock "${this.#name}"`);
+    } finally {
+      this.#writing = false;
     }
   }
 }
