@@ -2,6 +2,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { createHmac } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
 import { afterAll, afterEach, beforeAll } from '@jest/globals';
@@ -23,7 +24,10 @@ async function killAll(): Promise<void> {
   await Promise.all([...running].map((app) => app.kill()));
 }
 afterEach(killAll);
-afterAll(killAll);
+afterAll(async () => {
+  await killAll();
+  rmSync(program, { force: true });
+});
 
 /** A process of the shop. */
 export class App {
