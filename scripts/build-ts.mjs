@@ -23,10 +23,11 @@ for (const name of existsSync(dist) ? readdirSync(dist) : []) {
 const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
 // The recipes are users of the public API, so they have no twin: each build imports the client by its name, and ES modules
 // of their own let a bundler leave out those that are not used.
+// First, since recipes.d.ts in the root is of what they declare.
 for (const config of [
-  'tsconfig.json',
   'src/recipes/tsconfig.json',
   'src/recipes/tsconfig.esm.json',
+  'tsconfig.json',
 ]) {
   await must(process.execPath, [tsc, '-p', path.join(root, config)]);
 }
