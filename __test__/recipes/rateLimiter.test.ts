@@ -174,6 +174,18 @@ describe.each([memory, servedFile])('a RateLimiter on $name', (kind) => {
     expect((await limiter.checkLimit('a', one)).allowed).toBe(true);
   });
 
+  test('costs 1 round trip after it was idle, too (what is remembered has expired in the store, and is met as a conflict)', async () => {
+    const gate = gated(client);
+    const limiter = new RateLimiter(gate.client);
+    const config = { maxRequests: 2, windowMs: 50 };
+    await limiter.checkLimit('a', config);
+    while ((await keysOf(client)).length > 0) await new Promise((done) => setTimeout(done, 100));
+    await new Promise((done) => setTimeout(done, 100));
+    const before = gate.total();
+    expect((await limiter.checkLimit('a', config)).allowed).toBe(true);
+    expect(gate.total() - before).toBe(1);
+  });
+
   test('costs 1 round trip, for a new id too; a refusal 1, and it writes nothing; after somebody else 3', async () => {
     const gate = gated(client);
     const limiter = new RateLimiter(gate.client);

@@ -22,6 +22,8 @@ export class Cell<State> {
   /** Whether others write here, too: what is remembered is then more likely to be wrong than right. */
   #shared = false;
   #isFresh = false;
+  /** When what was written here is gone, by `performance.now()`: its time began before we heard of it. */
+  #goneAt = Infinity;
 
   /**
    * @param parse - Makes the state of a value. @throws `CorruptionError` if it cannot be one.
@@ -48,6 +50,7 @@ export class Cell<State> {
   async load(deadline: Deadline): Promise<State | null> {
     if (this.#seen === undefined || this.#shared) return await this.reload(deadline);
     this.#isFresh = false;
+    if (performance.now() >= this.#goneAt) this.#seen = null;
     return this.#seen?.state ?? null;
   }
 
@@ -68,6 +71,7 @@ export class Cell<State> {
     }
     const state = this.#parse(entry.text(), this.#key);
     this.#seen = { version, state };
+    this.#goneAt = Infinity;
     return state;
   }
 
@@ -88,6 +92,7 @@ export class Cell<State> {
       return false;
     }
     this.#seen = { version, state };
+    this.#goneAt = ttlMs === undefined ? Infinity : performance.now() + ttlMs;
     return true;
   }
 }
