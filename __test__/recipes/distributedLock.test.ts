@@ -250,6 +250,7 @@ describe.each([memory, servedFile])('DistributedLock on $name', (kind) => {
       { key: 'a', ttlMs: -1 },
       { key: 'a', ttlMs: 1.5 },
       { key: 'a', ttlMs: NaN },
+      { key: 'a', ttl: 10_000 },
       null,
     ];
     for (const options of refused) {

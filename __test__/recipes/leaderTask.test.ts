@@ -213,6 +213,13 @@ describe.each([memory, servedFile])('what a leader does, on $name', (kind) => {
     expect(() => new HighAvailabilityCoordinator(election, wait, 1 as never)).toThrow(
       InvalidArgumentError,
     );
+    for (const options of [{ onError: 7 }, { onErorr: wait }, null]) {
+      const given = options as object;
+      expect(() => new LeaderTask(election, wait, 1, given)).toThrow(InvalidArgumentError);
+      expect(() => new HighAvailabilityCoordinator(election, wait, wait, given)).toThrow(
+        InvalidArgumentError,
+      );
+    }
     const coordinator = new HighAvailabilityCoordinator(election, wait, wait);
     await coordinator.start();
     await expect(coordinator.start()).rejects.toBeInstanceOf(InvalidArgumentError);

@@ -169,7 +169,9 @@ describe.each([memory, servedFile])('LockManager on $name', (kind) => {
       await expect(manager.acquire(names as string)).rejects.toBeInstanceOf(InvalidArgumentError);
     }
     await expect(manager.release('a')).rejects.toBeInstanceOf(InvalidArgumentError);
-    expect(() => new LockManager(client, { ttlMs: 0 })).toThrow(InvalidArgumentError);
+    for (const options of [{ ttlMs: 0 }, { ttl: 7 }, null, 7]) {
+      expect(() => new LockManager(client, options as object)).toThrow(InvalidArgumentError);
+    }
     expect(await client.count({ prefix: '' })).toBe(0);
     await manager.acquire(many.slice(1));
     expect(manager.held).toHaveLength(42);

@@ -4,6 +4,7 @@ import { Deadline } from './deadline.js';
 import { Hold, guardOf, unlockedMeanwhile } from './hold.js';
 import { checkName, describe, prefixOf } from './keys.js';
 import { DEFAULT_TTL_MS, Leaseholder } from './leaseholder.js';
+import { checkFields } from './options.js';
 import { Place } from './queue.js';
 import type { Queue } from './queue.js';
 import { Turns } from './turns.js';
@@ -55,13 +56,10 @@ export class DistributedLock implements AsyncDisposable {
 
   /** @throws {@link InvalidArgumentError} for a key or a time that cannot be. */
   constructor(client: NoriKVClient, options: DistributedLockOptions) {
-    const given: unknown = options;
-    if (typeof given !== 'object' || given === null) {
-      throw new InvalidArgumentError(`a lock takes { key, ttlMs }; got ${describe(given)}`);
-    }
+    const { key, ttlMs } = checkFields(options, 'the settings of a lock', ['key', 'ttlMs']);
     this.#client = client;
-    this.#name = checkName(options.key, 'the key of a lock');
-    this.#holder = new Leaseholder(client, options.ttlMs ?? DEFAULT_TTL_MS);
+    this.#name = checkName(key, 'the key of a lock');
+    this.#holder = new Leaseholder(client, ttlMs ?? DEFAULT_TTL_MS);
   }
 
   /**

@@ -1,8 +1,9 @@
 import { InvalidArgumentError } from '@norikv/client';
 import type { CallOptions } from '@norikv/client';
-import { callEach, throwUncaught } from './callbacks.js';
+import { callEach, checkCallback, throwUncaught } from './callbacks.js';
 import { describe } from './keys.js';
 import type { LeaderElection } from './leaderElection.js';
+import { checkFields } from './options.js';
 
 /** What a node does as long as its role lasts: its signal fires when it is over. */
 export type Role = (signal: AbortSignal) => unknown;
@@ -49,7 +50,7 @@ export class HighAvailabilityCoordinator implements AsyncDisposable {
     election: LeaderElection,
     primary: Role,
     secondary: Role,
-    options: HighAvailabilityOptions = {},
+    options?: HighAvailabilityOptions,
   ) {
     for (const role of [primary, secondary]) {
       if (typeof role !== 'function') {
@@ -58,7 +59,9 @@ export class HighAvailabilityCoordinator implements AsyncDisposable {
     }
     this.#election = election;
     this.#roles = { primary, secondary };
-    this.#onError = options.onError ?? throwUncaught;
+    const { onError } = checkFields(options, 'the settings of a coordinator', ['onError']);
+    checkCallback(onError, 'onError');
+    this.#onError = onError ?? throwUncaught;
   }
 
   /**
@@ -86,7 +89,10 @@ export class HighAvailabilityCoordinator implements AsyncDisposable {
     }
   }
 
-  /** Ends the role and leaves the election, then waits until both roles have ended. It always resolves. */
+  /**
+   * Ends the role and leaves the election, then waits until both roles have ended, and always resolves then: a role that stops
+   * its own coordinator must not await it.
+   */
   async stop(): Promise<void> {
     this.#started = false;
     this.#current?.abort(new Error('it was stopped'));

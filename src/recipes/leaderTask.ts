@@ -1,7 +1,8 @@
 import { InvalidArgumentError } from '@norikv/client';
-import { callEach, throwUncaught } from './callbacks.js';
+import { callEach, checkCallback, throwUncaught } from './callbacks.js';
 import { describe } from './keys.js';
 import type { LeaderElection } from './leaderElection.js';
+import { checkFields } from './options.js';
 
 /** Options of a {@link LeaderTask}. */
 export interface LeaderTaskOptions {
@@ -44,7 +45,7 @@ export class LeaderTask implements AsyncDisposable {
     election: LeaderElection,
     fn: (signal: AbortSignal) => unknown,
     intervalMs: number,
-    options: LeaderTaskOptions = {},
+    options?: LeaderTaskOptions,
   ) {
     if (typeof fn !== 'function') {
       throw new InvalidArgumentError(`a task is a function; got ${describe(fn)}`);
@@ -57,7 +58,9 @@ export class LeaderTask implements AsyncDisposable {
     this.#election = election;
     this.#fn = fn;
     this.#intervalMs = intervalMs;
-    this.#onError = options.onError ?? throwUncaught;
+    const { onError } = checkFields(options, 'the settings of a task', ['onError']);
+    checkCallback(onError, 'onError');
+    this.#onError = onError ?? throwUncaught;
   }
 
   /** Begins to follow the election. Starting twice is starting once. */
@@ -74,7 +77,10 @@ export class LeaderTask implements AsyncDisposable {
     if (this.#election.isLeader()) this.#begin();
   }
 
-  /** Ends it, and waits for the run under way, whose signal fires. It always resolves. */
+  /**
+   * Ends it, and waits for the run under way, whose signal fires. It always resolves, once that run has ended: a run that stops
+   * its own task must not await it.
+   */
   async stop(): Promise<void> {
     for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
     this.#aborts?.abort(new Error('the task was stopped'));

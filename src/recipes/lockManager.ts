@@ -5,6 +5,7 @@ import { lockQueue } from './distributedLock.js';
 import { Hold } from './hold.js';
 import { checkName, describe } from './keys.js';
 import { DEFAULT_TTL_MS, Leaseholder } from './leaseholder.js';
+import { checkFields } from './options.js';
 import { Place } from './queue.js';
 
 /** The most names that are acquired together: a transaction has 128 compares and steps, and each name takes three. */
@@ -59,9 +60,10 @@ export class LockManager implements AsyncDisposable {
   #taken = 0;
 
   /** @throws {@link InvalidArgumentError} for a time that cannot be. */
-  constructor(client: NoriKVClient, options: LockManagerOptions = {}) {
+  constructor(client: NoriKVClient, options?: LockManagerOptions) {
+    const { ttlMs } = checkFields(options, 'the settings of a lock manager', ['ttlMs']);
     this.#client = client;
-    this.#holder = new Leaseholder(client, options.ttlMs ?? DEFAULT_TTL_MS);
+    this.#holder = new Leaseholder(client, ttlMs ?? DEFAULT_TTL_MS);
   }
 
   /**
