@@ -166,7 +166,8 @@ export class LoadBalancer implements AsyncDisposable {
   #closed = false;
 
   /**
-   * @param registry - Stays open when this is closed.
+   * @param registry - Stays open when this is closed. Close this first: of a registry that was closed, it goes on choosing among
+   *   the last instances that were told.
    * @param strategy - Default `roundRobin`.
    * @throws `InvalidArgumentError`.
    */
