@@ -278,7 +278,20 @@ describe.each([memory, servedFile])('ConfigManager on $name', (kind) => {
     }
     const cyclic: Record<string, unknown> = {};
     cyclic.self = cyclic;
-    for (const value of [undefined, NaN, Infinity, 1n, () => 1, new Map(), cyclic]) {
+    // Of a class without a name, and one that JSON would say something else of.
+    const odd: unknown = Object.create(Object.create(Object.create(null) as object) as object);
+    const disguised: unknown = Object.defineProperty({ a: 1 }, 'toJSON', { value: () => 'else' });
+    for (const value of [
+      undefined,
+      NaN,
+      Infinity,
+      1n,
+      () => 1,
+      new Map(),
+      cyclic,
+      odd,
+      disguised,
+    ]) {
       await expect(config.set('a', value)).rejects.toThrow(InvalidArgumentError);
     }
     await expect(config.set('x'.repeat(2_000), 1)).rejects.toThrow(InvalidArgumentError);

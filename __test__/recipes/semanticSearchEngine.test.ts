@@ -198,6 +198,34 @@ describe.each([memory, servedFile])('on $name', (kind) => {
     await expect(again.initialize()).rejects.toThrow('search/other/todo/d');
   });
 
+  test('a vector that no index takes is refused before anything is written (it would keep every later object from beginning)', async () => {
+    const huge = {
+      dimensions: 128,
+      embed: () => Promise.resolve(new Array<number>(128).fill(1e30)),
+    };
+    const engine = new SemanticSearchEngine(client, huge);
+    await expect(engine.indexDocument('d', 'title', 'content')).rejects.toBeInstanceOf(
+      InvalidArgumentError,
+    );
+    expect(await client.count({ prefix: 'search/' })).toBe(0);
+    const next = new SemanticSearchEngine(client, words);
+    await next.indexDocument('d', 'title', 'content');
+    expect(await next.search('title', 1)).toHaveLength(1);
+  });
+
+  test('a model that answers, or throws, at once is as good as one that promises', async () => {
+    const loose = (embed: () => unknown): EmbeddingModel =>
+      ({ dimensions: 128, embed }) as unknown as EmbeddingModel;
+    const quick = loose(() => new Array<number>(128).fill(1));
+    await new SemanticSearchEngine(client, quick).indexDocument('d', 'title', 'content');
+    const failing = loose(() => {
+      throw new Error('no model');
+    });
+    await expect(new SemanticSearchEngine(client, failing).search('q', 1)).rejects.toThrow(
+      'no model',
+    );
+  });
+
   test('a model that takes too long is not waited for', async () => {
     const model = { dimensions: 128, embed: () => new Promise<number[]>(() => undefined) };
     const engine = new SemanticSearchEngine(client, model);

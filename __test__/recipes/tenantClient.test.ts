@@ -6,6 +6,7 @@ import {
   PermissionDeniedError,
   UnsupportedError,
   VersionMismatchError,
+  op,
 } from '@norikv/client';
 import type { NoriKVClient } from '@norikv/client';
 import { TenantLimitError, TenantManager } from '@norikv/client/recipes';
@@ -283,7 +284,13 @@ describe.each([memory, servedFile])('on $name', (kind) => {
       ['write', [{ put: 'k', value: 'x', delete: 'k' }]],
       ['write', [{ put: 'k', value: 'x', prevEntry: true }]],
       ['write', [{ put: 'k', value: 'x' }, { delete: 'k' }]],
+      ['put', 'k', 'x', { lease: {} }],
+      ['put', 'k', 'x', { lease: null }],
+      ['get', 'k', null],
       ['update', 'k', 'x'],
+      ['update', 'k', () => 'x', { maxAttempts: 0 }],
+      ['update', 'k', () => 'x', { maxAttempts: Number.NaN }],
+      ['deleteRange', { prefix: null }],
       ['deleteRange', undefined],
       ['deleteRange', { prefix: 'a', start: 'b' }],
       ['deleteRange', { from: 'a' }],
@@ -313,5 +320,98 @@ describe.each([memory, servedFile])('on $name', (kind) => {
     expect(['RETRY_EXHAUSTED', 'DEADLINE_EXCEEDED']).toContain((late as { code: string }).code);
     expect(await theirs.getOrNull('key')).toBeNull();
     await mine.close();
+  });
+
+  test('what expires between the read and the count is not taken off a count that never had it', async () => {
+    await tenants.create('a', 'A', 'three');
+    const gate = gated(client);
+    const mine = new TenantManager(gate.client, { plans });
+    const a = await mine.getClient('a');
+    await a.put('short', 'x', { ttlMs: 400 });
+    await a.put('long', 'x');
+    await a.deleteRange({ start: 'y', end: 'z' });
+    // Counted with the next write, which has read both by then.
+    gate.afterNext('getMany', async () => {
+      while ((await client.getOrNull('tenant/a/short')) !== null);
+    });
+    await a.put('short', 'y');
+    await a.put('third', 'x');
+    await expect(a.put('fourth', 'x')).rejects.toBeInstanceOf(TenantLimitError);
+    expect(await used('a')).toEqual(await tenants.getUsage('a'));
+    await mine.close();
+  });
+
+  test('a range that goes between a count and its write does not stay counted', async () => {
+    await tenants.create('a', 'A', 'three');
+    const gate = gated(client);
+    const mine = new TenantManager(gate.client, { plans });
+    const a = await mine.getClient('a');
+    const theirs = await tenants.getClient('a');
+    for (const key of ['a', 'b', 'c']) await a.put(key, 'x');
+    await a.deleteRange({ start: 'y', end: 'z' });
+    // All three are counted, and nothing is written down, before and after.
+    gate.beforeNext('commit', () => theirs.deleteRange({ prefix: '' }));
+    await a.put('a', 'y');
+    expect(await used('a')).toEqual({ keys: 1, bytes: 2 });
+    for (const key of ['b', 'c']) await a.put(key, 'x');
+    await mine.close();
+  });
+
+  test('the entry before a put is the one that it replaced, not one that was read before', async () => {
+    await tenants.create('a', 'A', 'none');
+    const gate = gated(client);
+    const mine = new TenantManager(gate.client, { plans });
+    const a = await mine.getClient('a');
+    const theirs = await tenants.getClient('a');
+    await a.put('k', 'first');
+    gate.beforeNext('commit', () => theirs.put('k', 'second'));
+    const { prevEntry } = await a.put('k', 'third', { prevEntry: true });
+    expect([prevEntry?.keyText(), prevEntry?.text()]).toEqual(['k', 'second']);
+    await mine.close();
+  });
+
+  test('a transaction is refused once its tenant is suspended, has limits or is gone, however old it is', async () => {
+    const a = await made('a', 'none');
+    const old = a.txn().then(op.put('key', 'x'));
+    const code = (): Promise<unknown> =>
+      old.commit().then(
+        () => 'done',
+        (error: unknown) => (error as { code: string }).code,
+      );
+    expect(await code()).toBe('done');
+    await a.delete('key');
+    const turns = new Map([
+      ['PERMISSION_DENIED', () => tenants.suspend('a')],
+      ['UNSUPPORTED', () => tenants.resume('a').then(() => tenants.setPlan('a', 'three'))],
+      ['NOT_FOUND', () => tenants.delete('a')],
+    ]);
+    for (const [wanted, turn] of turns) {
+      await turn();
+      // Reads hear of it by the same watch.
+      const until = async (): Promise<unknown> => {
+        try {
+          if (wanted === 'UNSUPPORTED') await a.vectorInsert('n', 'i', [1]);
+          else await a.count({ prefix: '' });
+          return 'done';
+        } catch (error) {
+          return (error as { code: string }).code;
+        }
+      };
+      while ((await until()) !== wanted);
+      expect(await code()).toBe(wanted);
+    }
+    expect(await client.count({ prefix: 'tenant/' })).toBe(0);
+  });
+
+  test('an update that has spent its attempts says so, as that of the client', async () => {
+    const a = await made('a', 'none');
+    const busy = async (): Promise<string> => {
+      await a.put('k', 'theirs');
+      return 'ours';
+    };
+    const spent: unknown = await a
+      .update('k', busy, { maxAttempts: 2 })
+      .catch((error: unknown) => error);
+    expect(spent).toMatchObject({ code: 'RETRY_EXHAUSTED', attempts: 2 });
   });
 });

@@ -36,9 +36,13 @@ function check(value: unknown, path: string, above: readonly object[]): void {
   const prototype: unknown = Object.getPrototypeOf(value);
   // That of another realm's objects is not ours, but has none above it either.
   if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
-    throw cannot(path, `an object of the class ${describe(value.constructor.name)}`);
+    const maker: unknown = Reflect.get(value, 'constructor');
+    const name = typeof maker === 'function' ? describe(maker.name) : 'that nobody knows';
+    throw cannot(path, `an object of the class ${name}`);
   }
   if (Object.getOwnPropertySymbols(value).length > 0) throw cannot(path, 'a symbol as a name');
+  // JSON would say what that makes of it.
+  if (typeof Reflect.get(value, 'toJSON') === 'function') throw cannot(path, 'what has a toJSON()');
   for (const [name, inner] of Object.entries(value)) check(inner, `${path}.${name}`, within);
 }
 

@@ -1,9 +1,7 @@
 import {
-  AlreadyExistsError,
   ClosedError,
   NotFoundError,
   PermissionDeniedError,
-  VersionMismatchError,
   compare,
   keyToBytes,
   op,
@@ -47,9 +45,17 @@ import type {
 } from '@norikv/client';
 import { CONFLICT, Deadline } from './deadline.js';
 import { describe } from './keys.js';
-import { checkFunction, checkOptions } from './options.js';
+import { checkOptions } from './options.js';
 import { dataPrefix, isUnlimited, tenantKey, tenantOf, usageKey } from './tenant.js';
-import { fullRange, tenantLease, tenantWatch, told } from './tenantParts.js';
+import {
+  fullRange,
+  tenantLease,
+  tenantTxn,
+  tenantUpdate,
+  tenantWatch,
+  told,
+} from './tenantParts.js';
+import { UNKNOWN } from './tenantUsage.js';
 import { TenantWriter, stepsOf, uncounted } from './tenantWriter.js';
 import type { Known, TenantChange } from './tenantWriter.js';
 import type { View } from './view.js';
@@ -188,8 +194,11 @@ export class TenantClient {
     checkOptions(options, ...PUT_OPTIONS);
     const { prevEntry = false, signal, timeoutMs, ...rest } = options;
     const step = { key: keyToBytes(key), value: valueToBytes(value), options: rest };
-    const { version, before } = await this.#writer.write([step], { signal, timeoutMs }, prevEntry);
-    return prevEntry ? { version, prevEntry: before[0] ?? null } : version;
+    const writer = this.#writer;
+    const { version, results } = await writer.write([step], { signal, timeoutMs }, prevEntry);
+    if (!prevEntry) return version;
+    const [result] = results as readonly PutResult[];
+    return { version, prevEntry: result?.prevEntry ? writer.without(result.prevEntry) : null };
   }
 
   /** Deletes one key, as of the client: whether it was there. */
@@ -211,30 +220,13 @@ export class TenantClient {
     return (await this.#writer.write(stepsOf(changes), options)).version;
   }
 
-  /** Changes one key by compare-and-set, as of the client. */
+  /** Changes one key by compare-and-set, as of the client. @throws `RetryExhaustedError` once `maxAttempts` met other writes. */
   async update(
     key: Key,
     fn: (current: Entry | null) => Value | undefined | Promise<Value | undefined>,
     options: UpdateOptions = {},
   ): Promise<Version | null> {
-    checkOptions(options, 'maxAttempts', 'ttlMs', 'lease');
-    checkFunction(fn, 'what an update calls');
-    const { signal, timeoutMs, maxAttempts = Infinity, ...rest } = options;
-    const deadline = new Deadline(`the update of ${describe(String(key))}`, { signal, timeoutMs });
-    for (let attempt = 1; ; attempt++) {
-      const current = await this.getOrNull(key, deadline.call);
-      const value = await fn(current);
-      if (value === undefined) return null;
-      const condition =
-        current === null ? { ifNotExists: true } : { ifMatchVersion: current.version };
-      try {
-        return await this.put(key, value, { ...rest, ...condition, ...deadline.call });
-      } catch (error) {
-        const met = error instanceof VersionMismatchError || error instanceof AlreadyExistsError;
-        if (!met || attempt >= maxAttempts) throw error;
-        await deadline.backOff(error);
-      }
-    }
+    return await tenantUpdate(this, key, fn, options);
   }
 
   /** Deletes every key of a range, as of the client. What is left is counted with the next write. */
@@ -243,11 +235,14 @@ export class TenantClient {
     const whole = fullRange(this.#prefix, range);
     const deadline = new Deadline(`deleting of tenant ${describe(this.#id)}`, options);
     return await deadline.retry(async () => {
-      const { entry } = await this.#current(deadline);
+      const { entry, tenant } = await this.#current(deadline);
+      // Whoever counted before this must not write down what he counted.
+      const count = usageKey(this.#id);
+      const forget = isUnlimited(tenant.limits) ? op.delete(count) : op.put(count, UNKNOWN);
       const { succeeded, results } = await this.#client
         .txn()
         .if(compare(this.#key).version.equals(entry.version))
-        .then(op.deleteRange(whole), op.delete(usageKey(this.#id)))
+        .then(op.deleteRange(whole), forget)
         .commit(deadline.call);
       return succeeded ? results[0] : CONFLICT;
     });
@@ -263,8 +258,14 @@ export class TenantClient {
 
   /** A transaction, as of the client. @throws `UnsupportedError` for a tenant with limits: see {@link write}. */
   txn(): Txn {
-    this.#unlimited('a transaction', 'write() changes many keys at once');
-    return this.#part.txn();
+    const check = (): void => {
+      this.#unlimited('a transaction', 'write() changes many keys at once');
+    };
+    check();
+    return tenantTxn(this.#part.txn(), async (options) => {
+      await this.#admit(options);
+      check();
+    });
   }
 
   /** As of the client. @throws `UnsupportedError` for a tenant with limits. */
@@ -364,8 +365,9 @@ export class TenantClient {
   }
 
   /** The tenant as it is known, if it may do something. */
-  async #admit({ signal, timeoutMs }: CallOptions = {}): Promise<Known> {
+  async #admit(options?: CallOptions): Promise<Known> {
     if (this.#view.isOpen) return this.#admitNow();
+    const { signal, timeoutMs } = options ?? {};
     return await this.#current(new Deadline('reading tenants', { signal, timeoutMs }));
   }
 

@@ -1,19 +1,30 @@
-import { InvalidArgumentError, keyToBytes } from '@norikv/client';
+import {
+  AlreadyExistsError,
+  InvalidArgumentError,
+  VersionMismatchError,
+  keyToBytes,
+} from '@norikv/client';
 import type {
+  CallOptions,
+  Entry,
   Key,
   KeyRange,
   Lease,
   LeasePutOptions,
   PutOptions,
   PutResult,
+  Txn,
+  TxnOp,
+  UpdateOptions,
   Value,
   Version,
   Watch,
   WatchBatch,
 } from '@norikv/client';
-import type { Deadline } from './deadline.js';
+import { Deadline } from './deadline.js';
 import { isRecord } from './json.js';
 import { describe } from './keys.js';
+import { checkFunction, checkOptions, checkWhole } from './options.js';
 import type { View } from './view.js';
 
 /** The range of a namespace, in the whole store. @throws `InvalidArgumentError` for one without a bound. */
@@ -49,11 +60,31 @@ export function fullRange(prefix: string, range: KeyRange): KeyRange {
 function joined(prefix: string, key: Key): Key {
   if (key === '') return prefix;
   if (typeof key === 'string') return `${prefix}${key}`;
-  const [first, second] = [keyToBytes(prefix), key.length === 0 ? key : keyToBytes(key)];
+  const [first, second] = [keyToBytes(prefix), isNothing(key) ? key : keyToBytes(key)];
   const whole = new Uint8Array(first.length + second.length);
   whole.set(first);
   whole.set(second, first.length);
   return whole;
+}
+
+function isNothing(key: Uint8Array): boolean {
+  return (key as unknown) instanceof Uint8Array && key.length === 0;
+}
+
+/** A transaction that is sent only if `admit` throws nothing then, however long before it was put together. */
+export function tenantTxn<Then extends readonly TxnOp[], Else extends readonly TxnOp[]>(
+  txn: Txn<Then, Else>,
+  admit: (options?: CallOptions) => Promise<unknown>,
+): Txn<Then, Else> {
+  return {
+    if: (...compares) => tenantTxn(txn.if(...compares), admit),
+    then: (...ops) => tenantTxn(txn.then(...ops), admit),
+    else: (...ops) => tenantTxn(txn.else(...ops), admit),
+    async commit(options) {
+      await admit(options);
+      return await txn.commit(options);
+    },
+  };
 }
 
 /** A watch that ends with an error as soon as `admit` throws one. */
@@ -135,5 +166,44 @@ export async function told(view: View, key: string, deadline: Deadline): Promise
     if (!view.entries.has(key)) await deadline.within(heard);
   } finally {
     stop();
+  }
+}
+
+/** What is read and written of a tenant. */
+interface Keys {
+  getOrNull(key: Key, options: CallOptions): Promise<Entry | null>;
+  put(
+    key: Key,
+    value: Value,
+    options: PutOptions & { readonly prevEntry?: false },
+  ): Promise<Version>;
+}
+
+/** Changes one key by compare-and-set, as the client does. */
+export async function tenantUpdate(
+  tenant: Keys,
+  key: Key,
+  fn: (current: Entry | null) => Value | undefined | Promise<Value | undefined>,
+  options: UpdateOptions,
+): Promise<Version | null> {
+  checkOptions(options, 'maxAttempts', 'ttlMs', 'lease');
+  checkFunction(fn, 'what an update calls');
+  const { signal, timeoutMs, maxAttempts = Infinity, ...rest } = options;
+  if (maxAttempts !== Infinity) checkWhole(maxAttempts, 'maxAttempts', 1, Number.MAX_SAFE_INTEGER);
+  const deadline = new Deadline(`the update of ${describe(String(key))}`, { signal, timeoutMs });
+  for (let attempt = 1; ; attempt++) {
+    const current = await tenant.getOrNull(key, deadline.call);
+    const value = await fn(current);
+    if (value === undefined) return null;
+    const condition =
+      current === null ? { ifNotExists: true } : { ifMatchVersion: current.version };
+    try {
+      return await tenant.put(key, value, { ...rest, ...condition, ...deadline.call });
+    } catch (error) {
+      const met = error instanceof VersionMismatchError || error instanceof AlreadyExistsError;
+      if (!met) throw error;
+      if (attempt >= maxAttempts) throw deadline.exhausted(attempt, error);
+      await deadline.backOff(error);
+    }
   }
 }

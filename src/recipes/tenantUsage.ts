@@ -27,12 +27,26 @@ export interface Usage {
   readonly unchanged: Compare;
   /** Whether it is what the store says, not what was written down. */
   readonly exact: boolean;
+  /** The lengths of the values of what was counted, by {@link nameOf} of the keys that were asked for; if it was counted now. */
+  readonly lengths?: ReadonlyMap<string, number>;
 }
 
-/** What is written down. `null` if nothing is, or it is too old to be used: it is to be counted. */
+/** The same text for the same bytes, and no others. */
+export function nameOf(key: Uint8Array): string {
+  return key.join();
+}
+
+/**
+ * Written down where it is not known what a tenant has. Nothing would not do: that nothing is there does not tell whether it was
+ * so all along.
+ */
+export const UNKNOWN = 'null';
+
+/** What is written down. `null` if nothing is, or {@link UNKNOWN}: it is to be counted. */
 export function usageOf(entry: Entry | null): Counted | null {
   if (entry === null) return null;
   const found = fromJson(entry);
+  if (found === null) return null;
   if (!isRecord(found)) throw corrupt(entry, 'it is not what a tenant has');
   const { keys, bytes, expiring } = found;
   if (!isCount(keys) || !isCount(bytes) || typeof expiring !== 'boolean') {
@@ -47,31 +61,41 @@ export async function readUsage(
   tenantId: string,
   entry: Entry | null,
   deadline: Deadline,
+  keys: readonly Uint8Array[],
 ): Promise<Usage> {
   const counted = usageOf(entry);
   if (counted !== null) return { counted, unchanged: same(tenantId, entry), exact: false };
-  return await countUsage(client, tenantId, entry, deadline);
+  return await countUsage(client, tenantId, entry, deadline, keys);
 }
 
 /**
  * Counts what is there. Every write that changes the count changes what is written down, so that it still holds for a
  * transaction which finds that unchanged. Keys may have expired meanwhile: that makes the count too high, and never too low.
+ *
+ * @param wanted - The keys that are going to be written: what is there of them is what was counted, and not what was read before,
+ *   some of which may have expired by then.
  */
 export async function countUsage(
   client: NoriKVClient,
   tenantId: string,
   entry: Entry | null,
   deadline: Deadline,
+  wanted: readonly Uint8Array[] = [],
 ): Promise<Usage> {
   const prefix = dataPrefix(tenantId);
   const without = keyToBytes(prefix).length;
   let [keys, bytes, expiring] = [0, 0, false];
+  const names = new Set(wanted.map(nameOf));
+  const lengths = new Map<string, number>();
   for await (const found of client.scan({ prefix, ...deadline.call })) {
     keys += 1;
     bytes += found.key.length - without + found.value.length;
     expiring ||= found.expiresAt !== null || found.lease !== null;
+    const name = names.size > 0 ? nameOf(found.key) : '';
+    if (names.has(name)) lengths.set(name, found.value.length);
   }
-  return { counted: { keys, bytes, expiring }, unchanged: same(tenantId, entry), exact: true };
+  const counted = { keys, bytes, expiring };
+  return { counted, unchanged: same(tenantId, entry), exact: true, lengths };
 }
 
 /** What a tenant has after the changes; `'count'` if it might fit after counting. @throws {@link TenantLimitError}. */

@@ -25,7 +25,7 @@ import { isRecord } from './json.js';
 import { describe } from './keys.js';
 import { dataPrefix, isUnlimited, tenantKey, usageKey } from './tenant.js';
 import type { TenantMetadata } from './tenant.js';
-import { afterwards, countUsage, readUsage, writeUsage } from './tenantUsage.js';
+import { afterwards, countUsage, nameOf, readUsage, writeUsage } from './tenantUsage.js';
 import { Turns } from './turns.js';
 
 /** A tenant, and the entry that says so. */
@@ -56,8 +56,7 @@ export interface Step {
 /** What carrying out has come to. */
 export interface Written {
   readonly version: Version;
-  /** What was there before, by the order of the steps; not known without limits and without `read`. */
-  readonly before: readonly (Entry | null)[];
+  /** What each step answered; a put with `read` the entry that was there before, too. */
   readonly results: readonly unknown[];
 }
 
@@ -114,29 +113,28 @@ export class TenantWriter {
       );
     }
     const keys = steps.map(({ key }) => this.#full(key));
-    const [usageEntry = null, ...before] =
-      limited || read
-        ? await this.#client.getMany([usageKey(this.#id), ...keys], deadline.call)
-        : [];
+    const [usageEntry = null, ...before] = limited
+      ? await this.#client.getMany([usageKey(this.#id), ...keys], deadline.call)
+      : [];
     const compares = [compare(this.#key).version.equals(entry.version)];
     const ops: TxnOp[] = steps.map(({ value, options }, at) => {
       const full = keys[at] ?? '';
-      return value === null ? op.delete(full, options) : op.put(full, value, withLease(options));
+      if (value === null) return op.delete(full, options);
+      return op.put(full, value, { ...withLease(options), prevEntry: read });
     });
     if (limited) {
       const count = exact ? countUsage : readUsage;
-      const usage = await count(this.#client, this.#id, usageEntry, deadline);
-      const changes = steps.map(({ key, value, options }, at) => ({
-        before: key.length + (before[at]?.value.length ?? 0),
-        isThere: before[at] !== null,
-        after: value === null ? null : key.length + value.length,
-        expiring: options.ttlMs !== undefined || options.lease !== undefined,
-      }));
-      const after = afterwards(
-        tenant,
-        usage,
-        changes.map(({ isThere, ...change }) => (isThere ? change : { ...change, before: null })),
-      );
+      const usage = await count(this.#client, this.#id, usageEntry, deadline, keys);
+      const changes = steps.map(({ key, value, options }, at) => {
+        const { lengths } = usage;
+        const length = lengths ? lengths.get(nameOf(keys[at] ?? key)) : before[at]?.value.length;
+        return {
+          before: length === undefined ? null : key.length + length,
+          after: value === null ? null : key.length + value.length,
+          expiring: options.ttlMs !== undefined || options.lease !== undefined,
+        };
+      });
+      const after = afterwards(tenant, usage, changes);
       // Something may have expired that is still counted.
       if (after === 'count') return await this.#attempt(steps, deadline, read, true);
       compares.push(usage.unchanged);
@@ -149,7 +147,7 @@ export class TenantWriter {
         .then(...ops)
         .commit(deadline.call);
       if (!succeeded) return CONFLICT;
-      return { version, results, before: before.map((found) => found && this.#without(found)) };
+      return { version, results };
     } catch (error) {
       throw this.#ownKeys(error);
     }
@@ -163,7 +161,8 @@ export class TenantWriter {
     return full;
   }
 
-  #without(entry: Entry): Entry {
+  /** An entry with the tenant's own key. */
+  without(entry: Entry): Entry {
     const key = entry.key.slice(this.#prefix.length);
     return {
       ...entry,
@@ -236,6 +235,7 @@ function checkNames(given: object, names: readonly string[]): void {
 
 /** That of a tenant is not the store's own, and stands for it. */
 function withLease(options: OpPutOptions): OpPutOptions {
-  const { lease } = options;
-  return typeof lease === 'object' ? { ...options, lease: lease.id } : options;
+  const lease: unknown = options.lease;
+  const id: unknown = isRecord(lease) ? Reflect.get(lease, 'id') : undefined;
+  return typeof id === 'bigint' ? { ...options, lease: id } : options;
 }

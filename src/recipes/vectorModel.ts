@@ -5,12 +5,14 @@ import { checkFunction, checkWhole } from './options.js';
 
 /** The most numbers that a vector of an index has. */
 const MAX_DIMENSIONS = 4_096;
+/** The most that the squares of a vector's numbers sum up to: an index refuses what is more. */
+const MAX_SQUARES = 4e37;
 
 /** What makes vectors of texts, such that texts of like meaning get vectors of like direction. */
 export interface EmbeddingModel {
   /** How many numbers each vector has: 1 to 4,096. */
   readonly dimensions: number;
-  /** The vector of a text: finite numbers, not all of them zero. */
+  /** The vector of a text: finite numbers, not all of them zero, whose squares sum up to 4e37 at most. */
   embed(text: string): Promise<readonly number[] | Float32Array>;
 }
 
@@ -36,7 +38,9 @@ export async function embed(
   text: string,
   deadline: Deadline,
 ): Promise<Float32Array> {
-  const given: unknown = await deadline.within(model.embed(text));
+  // In a function that waits, since a model of plain JavaScript may answer, or throw, at once.
+  const asked = async (): Promise<unknown> => await model.embed(text);
+  const given = await deadline.within(asked());
   const answered = `the model answered ${describe(given)} for ${describe(text)}`;
   if (!(given instanceof Float32Array) && !Array.isArray(given)) {
     throw new InvalidArgumentError(`${answered}, not an array of numbers or a Float32Array`);
@@ -60,6 +64,12 @@ export async function embed(
   }
   if (vector.every((value) => value === 0)) {
     throw new InvalidArgumentError(`${answered} with zeros only, which have no direction`);
+  }
+  // The document would be stored, and its vector never.
+  if (vector.reduce((sum, value) => sum + value * value, 0) > MAX_SQUARES) {
+    throw new InvalidArgumentError(
+      `${answered} whose squares sum up to more than ${MAX_SQUARES}, which no index takes; scale it down`,
+    );
   }
   return vector;
 }
