@@ -1,6 +1,6 @@
 // Only Node has the proxy that loses replies and keeps a server away.
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { KeyNotFoundError, NoriKVClient } from '@norikv/client';
+import { KeyNotFoundError, NoriKVClient, UnavailableError } from '@norikv/client';
 import { ConfigManager, FeatureFlags, SnapshotManager } from '@norikv/client/recipes';
 import { startServer } from '@norikv/client/server';
 import type { Server } from '@norikv/client/server';
@@ -60,6 +60,54 @@ test('a delete whose reply was lost says that it deleted, and is seen by the nex
   proxy.cut();
   expect(await deleting).toBe(true);
   await expect(config.get('a')).rejects.toThrow(KeyNotFoundError);
+});
+
+/** The client gives the next transaction up after it took place. */
+const giveUp = (meanwhile: () => Promise<unknown> = () => Promise.resolve()): void => {
+  gate.afterNext('commit', async () => {
+    await meanwhile();
+    throw new UnavailableError('the reply was lost', { outcome: 'unknown' });
+  });
+};
+
+test('listeners hear what comes after a delete whose reply was lost, though nobody reads', async () => {
+  const heard: unknown[] = [];
+  await config.watch('a', (_key, _old, value) => heard.push(value));
+  await config.set('a', 1);
+  giveUp();
+  expect(await config.delete('a')).toBe(true);
+  await theirs.set('a', 2);
+  await until(() => heard.length === 3);
+  expect(heard).toEqual([1, undefined, 2]);
+});
+
+test('a set whose reply was lost does not write over what came after a restore', async () => {
+  const snapshots = new SnapshotManager(theirs);
+  await config.set('a', 'old');
+  await snapshots.createSnapshot('s');
+  giveUp(async () => {
+    await until(async () => (await theirA()) === 'ours');
+    await snapshots.restoreSnapshot('s');
+    await theirs.set('a', 'later');
+  });
+  const set = config.set('a', 'ours');
+  await expect(set).rejects.toMatchObject({ outcome: 'unknown' });
+  expect(await theirA()).toBe('later');
+  expect(await config.get('a')).toBe('later');
+});
+
+test('a set that the connection lost does not write over what came after a restore', async () => {
+  const snapshots = new SnapshotManager(theirs);
+  await config.set('a', 'old');
+  await snapshots.createSnapshot('s');
+  proxy.holdReplies();
+  const setting = config.set('a', 'ours').catch((error: unknown) => error);
+  await until(async () => (await theirA()) === 'ours');
+  await snapshots.restoreSnapshot('s');
+  await theirs.set('a', 'later');
+  proxy.cut();
+  await setting;
+  expect(await theirA()).toBe('later');
 });
 
 test('a restore whose last reply was lost is done once', async () => {

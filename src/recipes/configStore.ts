@@ -150,23 +150,27 @@ export class ConfigStore {
     // Another key with the same name of the write would be refused.
     const idempotencyKey = `${once}.${generation}`;
     const txn = this.client.txn().if(unchanged).else(op.get(this.atKey));
-    for (let doubt = false; ; doubt = true) {
+    let doubt: NoriKVError | undefined;
+    for (;;) {
       try {
         if (value === null) {
           const deleted = await txn.then(op.delete(key, { idempotencyKey })).commit(deadline.call);
-          if (!deleted.succeeded) return await this.#behind(deleted.results[0], deadline);
+          if (!deleted.succeeded) return await this.#behind(deleted.results[0], deadline, doubt);
           // The version of a delete that was repeated is not told; nor is one that found nothing a change.
-          if (doubt) await this.#view.refresh();
+          if (doubt !== undefined) await this.#readAgain();
           else if (deleted.results[0]) this.wrote(deleted.version);
           return deleted.results[0];
         }
         const put = await txn.then(op.put(key, value, { idempotencyKey })).commit(deadline.call);
-        if (!put.succeeded) return await this.#behind(put.results[0], deadline);
+        if (!put.succeeded) return await this.#behind(put.results[0], deadline, doubt);
         this.wrote(put.results[0]);
         return put.results[0];
       } catch (error) {
         if (!(error instanceof NoriKVError && error.outcome === 'unknown')) throw error;
+        // That of before, from a write that is not to be made again.
+        if (error === doubt) throw error;
         if (error.code === 'CANCELLED' || error.code === 'CLOSED') throw error;
+        doubt = error;
         await deadline.backOff(error).catch(() => {
           throw error;
         });
@@ -174,8 +178,23 @@ export class ConfigStore {
     }
   }
 
-  /** Another generation is in force, of which nobody has told yet. */
-  async #behind(at: Entry | null, deadline: Deadline): Promise<typeof CONFLICT> {
+  /** Has everything read again: by the next use, or now if somebody waits to hear of changes. */
+  async #readAgain(): Promise<void> {
+    await this.#view.refresh();
+    if (this.#followers.size > 0) this.#again.now();
+  }
+
+  /**
+   * Another generation is in force, of which nobody has told yet.
+   *
+   * @param doubt - That the write may have taken place before that: made again, it would write over what came since.
+   */
+  async #behind(
+    at: Entry | null,
+    deadline: Deadline,
+    doubt: NoriKVError | undefined,
+  ): Promise<typeof CONFLICT> {
+    if (doubt !== undefined) throw doubt;
     if (at === null) await this.#view.refresh();
     else await this.#view.reach(at.version, deadline);
     await this.#fresh(deadline);
