@@ -19,6 +19,7 @@ export class Leaseholder {
   readonly #users = new Map<Lease, number>();
   readonly #retired = new Set<Lease>();
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   /** @throws `InvalidArgumentError` for a time that no lease has. */
   constructor(client: NoriKVClient, ttlMs: number) {
@@ -59,8 +60,14 @@ export class Leaseholder {
   }
 
   /** Revokes its leases, and with them everything that was put with them. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.#closed = true;
+    // Who closes it again waits for what the first does.
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
     const granted = await this.#granting?.catch(() => undefined);
     const leases = new Set([...this.#users.keys(), ...this.#retired]);
     if (this.#lease !== undefined) leases.add(this.#lease);
