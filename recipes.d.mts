@@ -1,2 +1,2 @@
-// The same declarations for `import`: both builds are of the same source.
+// The same declarations for `import`: what it hands on is that of `require`, or made of the same source.
 export * from './recipes.js';

@@ -21,8 +21,8 @@ for (const name of existsSync(dist) ? readdirSync(dist) : []) {
   if (name !== 'web') rmSync(path.join(dist, name), { recursive: true });
 }
 const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-// The recipes are users of the public API, so they have no twin: each build imports the client by its name, and ES modules
-// of their own let a bundler leave out those that are not used.
+// The recipes are users of the public API: they import the client by its name. Bundlers and browsers have ES modules of their
+// own, so that a bundler can leave out those that are not used; Node has a twin, like the client's.
 // First, since recipes.d.ts in the root is of what they declare.
 for (const config of [
   'src/recipes/tsconfig.json',
@@ -48,7 +48,7 @@ if (!existsSync(addonPath(hostPlatform()))) {
   console.warn('The addon is not built; if the next step fails, run `npm run build:addon` first.');
 }
 const { exports } = readJson('package.json');
-for (const conditions of [exports['.'], exports['./server']]) {
+for (const conditions of [exports['.'], exports['./server'], exports['./recipes']]) {
   const commonjs = path.join(root, conditions.require.default);
   const names = Object.keys(require(commonjs)).sort();
   writeFileSync(path.join(root, conditions.import.default), twin(path.basename(commonjs), names));

@@ -41,6 +41,22 @@ describe('loaded by Node', () => {
   );
 
   test(
+    'as the same classes by import and by require',
+    () => {
+      const both = `
+        import('@norikv/client/recipes').then((imported) => {
+          const required = require('@norikv/client/recipes');
+          const names = Object.keys(required);
+          console.log(names.length > 20, names.every((name) => imported[name] === required[name]));
+        });
+      `;
+      const folder = makeProject({ name: 'both', type: 'commonjs', files: { 'index.js': both } });
+      expect(run(folder, process.execPath, 'index.js')).toBe('true true\n');
+    },
+    slow,
+  );
+
+  test(
     'by those who ask for them only',
     () => {
       const loaded = `

@@ -380,7 +380,7 @@ describe.each([memory, servedFile])('on $name', (kind) => {
       );
     expect(await code()).toBe('done');
     await a.delete('key');
-    const turns = new Map([
+    const turns = new Map<string, () => Promise<unknown>>([
       ['PERMISSION_DENIED', () => tenants.suspend('a')],
       ['UNSUPPORTED', () => tenants.resume('a').then(() => tenants.setPlan('a', 'three'))],
       ['NOT_FOUND', () => tenants.delete('a')],

@@ -62,6 +62,9 @@ describe.each([memory, servedFile])('on $name', (kind) => {
       plans: { constructor: { maxKeys: 1, maxStorageMB: 1 } },
     });
     expect(await made.create('a', 'A', 'constructor')).toMatchObject({ limits: { maxKeys: 1 } });
+    // Plans that were given in the place of settings would be no plans.
+    const settings = { free: { maxKeys: 1, maxStorageMB: 1 } };
+    expect(() => new TenantManager(client, settings as object)).toThrow(InvalidArgumentError);
     await expect(made.create('b', 'B', 'free')).rejects.toBeInstanceOf(InvalidArgumentError);
   });
 

@@ -12,7 +12,7 @@ import { CONFLICT, Deadline } from './deadline.js';
 import { writeGuarded } from './guarded.js';
 import { isRecord } from './json.js';
 import { checkName, describe, randomId } from './keys.js';
-import { checkOptions } from './options.js';
+import { checkFields, checkOptions } from './options.js';
 import {
   TENANTS,
   checkLimits,
@@ -76,7 +76,7 @@ export class TenantManager implements AsyncDisposable {
 
   /** @throws `InvalidArgumentError` for plans that are none. */
   constructor(client: NoriKVClient, options: TenantManagerOptions = {}) {
-    const { plans = PLANS } = options;
+    const { plans = PLANS } = checkFields(options, 'settings of a tenant manager', ['plans']);
     if (!isRecord(plans)) {
       throw new InvalidArgumentError(`plans are an object; got ${describe(plans)}`);
     }
