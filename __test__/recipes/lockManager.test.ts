@@ -4,6 +4,8 @@ import {
   InternalError,
   InvalidArgumentError,
   LeaseLostError,
+  PermissionDeniedError,
+  UnavailableError,
   op,
 } from '@norikv/client';
 import type { NoriKVClient } from '@norikv/client';
@@ -93,6 +95,21 @@ describe.each([memory, servedFile])('LockManager on $name', (kind) => {
     expect(two.held).toEqual([]);
     expect(await client.count({ prefix: 'lock/a/' })).toBe(0);
     expect(await client.count({ prefix: 'lock/b/' })).toBe(1);
+  });
+
+  test('a place that an attempt took whose reply was lost is not left behind when the next attempt fails for good', async () => {
+    const gate = gated(client);
+    const manager = managerOf(gate.client);
+    const other = await manager.acquire('a');
+    gate.afterNext('commit', () =>
+      Promise.reject(new UnavailableError('lost', { outcome: 'unknown' })),
+    );
+    gate.beforeNext('commit', () => Promise.resolve());
+    gate.beforeNext('commit', () => Promise.reject(new PermissionDeniedError('no more')));
+    await expect(manager.acquire('b')).rejects.toMatchObject({ outcome: 'unknown' });
+    // The lease lives on with the other lock, and must not keep what was left on it.
+    await keysBecome(client, 'lock/b/', 0);
+    expect(other.isHeld()).toBe(true);
   });
 
   test('what was acquired together is given back together, in one round trip each way', async () => {

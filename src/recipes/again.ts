@@ -1,3 +1,5 @@
+import { unref } from './timers.js';
+
 /** The longest first pause, and the longest of all, in milliseconds. */
 const INITIAL_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
@@ -46,8 +48,7 @@ export class Again {
     clearTimeout(this.#timer);
     if (this.#stopped) return;
     this.#timer = setTimeout(() => void this.#run(), ms);
-    // Node has it, browsers do not.
-    (this.#timer as { unref?: () => void }).unref?.();
+    unref(this.#timer);
   }
 
   async #run(): Promise<void> {

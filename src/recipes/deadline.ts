@@ -6,6 +6,7 @@ import {
 } from '@norikv/client';
 import type { CallOptions } from '@norikv/client';
 import { describe } from './keys.js';
+import { checkSignal } from './options.js';
 
 /** How long a recipe goes on by default when others write what it writes, in milliseconds. */
 export const DEFAULT_TIMEOUT_MS = 30_000;
@@ -56,9 +57,7 @@ export class Deadline {
     if (typeof options !== 'object' || (options as unknown) === null) {
       throw new InvalidArgumentError(`options are an object; got ${describe(options)}`);
     }
-    if (options.signal !== undefined && !((options.signal as unknown) instanceof AbortSignal)) {
-      throw new InvalidArgumentError(`signal is an AbortSignal; got ${describe(options.signal)}`);
-    }
+    checkSignal(options.signal);
     const given = options.timeoutMs ?? timeoutMs;
     if (typeof given !== 'number' || !(given > 0)) {
       throw new InvalidArgumentError(`timeoutMs is a number above 0; got ${describe(given)}`);

@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from '@norikv/client';
 import { MAX_TIMER_MS } from './deadline.js';
 import { describe } from './keys.js';
+import { unref } from './timers.js';
 
 /** Asks a service, now and then, whether it is well. */
 export interface HealthCheck {
@@ -104,9 +105,4 @@ export class HealthChecks {
     if (!aborts.signal.aborted) this.#found(healthy);
     this.#next();
   }
-}
-
-/** Node's timers have it, those of browsers do not. */
-function unref(timer: ReturnType<typeof setTimeout>): void {
-  (timer as { unref?: () => void }).unref?.();
 }

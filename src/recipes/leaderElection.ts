@@ -9,6 +9,7 @@ import { leaderOf, observeLeaders } from './leaders.js';
 import { DEFAULT_TTL_MS, Leaseholder } from './leaseholder.js';
 import { Place } from './queue.js';
 import { repeat } from './repeat.js';
+import { pause } from './timers.js';
 
 /** How long a candidate waits before it tries again after a failure, or a term that was shorter, at most, in milliseconds. */
 const RETRY_MS = 1_000;
@@ -321,7 +322,8 @@ export class LeaderElection implements AsyncDisposable {
         callbacks.begun();
       }
       // Neither a store that is away nor a leader that fails at once is asked without a pause.
-      if (!stopped() && performance.now() - began < RETRY_MS) await pause(stop);
+      if (!stopped() && performance.now() - began < RETRY_MS)
+        await pause(Math.random() * RETRY_MS, stop);
     }
     await taken?.leave();
     callbacks.begun();
@@ -377,17 +379,4 @@ interface Callbacks {
   readonly lost: (() => unknown) | undefined;
   /** Called once it is known whether the first turn came. */
   begun(): void;
-}
-
-/** Waits for a time drawn at random, or until it is stopped. */
-async function pause(stop: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      stop.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, Math.random() * RETRY_MS);
-    stop.addEventListener('abort', done, { once: true });
-  });
 }

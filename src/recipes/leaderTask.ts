@@ -2,6 +2,7 @@ import { InvalidArgumentError } from '@norikv/client';
 import { callEach, checkCallback, throwUncaught } from './callbacks.js';
 import { describe } from './keys.js';
 import type { LeaderElection } from './leaderElection.js';
+import { pause } from './timers.js';
 import { checkFields } from './options.js';
 
 /** Options of a {@link LeaderTask}. */
@@ -109,22 +110,8 @@ export class LeaderTask implements AsyncDisposable {
         // What ended because it was told to has not failed.
         if (!ended()) callEach([this.#onError], error);
       }
-      await pause(this.#intervalMs, signal);
+      // It is the election that keeps a process alive.
+      await pause(this.#intervalMs, signal, 'idle');
     }
   }
-}
-
-/** Waits, or until the signal fires. It does not keep a process alive: the election does. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    (timer as { unref?: () => void }).unref?.();
-    signal.addEventListener('abort', done, { once: true });
-  });
 }

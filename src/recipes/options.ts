@@ -20,20 +20,13 @@ export function checkOptions(options: object | undefined, ...names: readonly str
     const known = [...names, ...CALL].join(', ');
     throw new InvalidArgumentError(`there is no option ${describe(name)}; there are ${known}`);
   }
-  const signal: unknown = Reflect.get(given, 'signal');
-  if (signal !== undefined && !isSignal(signal)) {
-    throw new InvalidArgumentError(`signal is an AbortSignal; got ${describe(signal)}`);
-  }
+  checkSignal(Reflect.get(given, 'signal'));
 }
 
-/** Also one of another realm, or of a library that makes its own. */
-function isSignal(value: unknown): boolean {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof Reflect.get(value, 'aborted') === 'boolean' &&
-    typeof Reflect.get(value, 'addEventListener') === 'function'
-  );
+/** What the client takes as a signal. */
+export function checkSignal(signal: unknown): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw new InvalidArgumentError(`signal is an AbortSignal; got ${describe(signal)}`);
 }
 
 /** An object that has no other fields than these, as it was given; if it was not, an empty one. */

@@ -11,6 +11,8 @@ import type { Entry, Lease, NoriKVClient, TxnOp } from '@norikv/client';
 import { Deadline } from './deadline.js';
 import { RELEASE_TIMEOUT_MS } from './leaseholder.js';
 import type { Leaseholder } from './leaseholder.js';
+import { repeat } from './repeat.js';
+import { pause } from './timers.js';
 
 /** How long a request whose reply nobody waits for may still arrive, in milliseconds. */
 const LATE_MS = 10_000;
@@ -85,14 +87,11 @@ export class Place {
         });
         return new Place([client, holder, queues], lease, taken);
       } catch (error) {
-        // Where it is not known whether a place was taken, it goes with its lease.
-        if (error instanceof NoriKVError && error.outcome === 'unknown') holder.retire(lease);
         const isLost = error instanceof LeaseNotFoundError || error instanceof LeaseLostError;
-        if (isLost) holder.retire(lease);
+        // Where it is not known whether a place was taken, it goes with its lease, or is looked for if others have that.
+        if (isLost || isUnknown(error)) holder.retire(lease);
         await holder.release(lease);
-        if (error instanceof NoriKVError && error.outcome === 'unknown') {
-          void clear(client, make(lease).map(keyIn), lease, LATE_MS);
-        }
+        if (isUnknown(error)) void clear(client, make(lease).map(keyIn), lease, LATE_MS);
         // Revoked by somebody, which we had not heard yet: nothing of it is left, and another is as good.
         if (!isLost) throw error;
         await deadline.backOff(error);
@@ -209,15 +208,11 @@ async function clear(
     try {
       const removal = client.txn().then(...keys.map((key) => op.delete(key)));
       const { succeeded, results } = await removal.commit({ timeoutMs: RELEASE_TIMEOUT_MS });
-      const isGone = succeeded && results.includes(true);
-      if (isGone || performance.now() - began > lateMs) return;
+      if ((succeeded && results.includes(true)) || performance.now() - began > lateMs) return;
     } catch (error) {
       if (!(error instanceof NoriKVError) || error.code === 'CLOSED') return;
     }
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, Math.min(pauseMs, LAST_PAUSE_MS));
-      (timer as { unref?: () => void }).unref?.();
-    });
+    await pause(Math.min(pauseMs, LAST_PAUSE_MS), lease.signal, 'idle');
   }
 }
 
@@ -261,24 +256,24 @@ async function join(
     .if(compare(keyIn(first)).exists.equals(false))
     .then(...puts, ...scans)
     .else(...scans);
-  for (;;) {
-    try {
-      const { succeeded, version, results } = await txn.commit(deadline.call);
-      const lists = results.slice(succeeded ? queues.length : 0) as readonly (readonly Entry[])[];
-      const own = lists[0]?.find((entry) => entry.keyText() === keyIn(first));
-      // Between the two looks of one transaction nobody can have taken it away.
-      if (own === undefined) throw new TypeError(`"${keyIn(first)}" is not where it was put`);
-      const token = own.createVersion;
-      const ahead = queues.map((queue, at) => aheadIn(queue, lists[at] ?? [], token));
-      return { token, ahead, seen: version };
-    } catch (error) {
-      if (!(error instanceof NoriKVError && error.outcome === 'unknown')) throw error;
-      if (error.code === 'CANCELLED' || error.code === 'CLOSED') throw error;
-      // What got lost may yet arrive, after this place was left: its lease must not outlive the place.
-      doubted();
-      await deadline.backOff(error).catch(() => {
+  return await repeat(async () => {
+    const { succeeded, version, results } = await txn
+      .commit(deadline.call)
+      .catch((error: unknown) => {
+        // What got lost may yet arrive, after this place was left: its lease must not outlive the place.
+        if (isUnknown(error)) doubted();
         throw error;
       });
-    }
-  }
+    const lists = results.slice(succeeded ? queues.length : 0) as readonly (readonly Entry[])[];
+    const own = lists[0]?.find((entry) => entry.keyText() === keyIn(first));
+    // Between the two looks of one transaction nobody can have taken it away.
+    if (own === undefined) throw new TypeError(`"${keyIn(first)}" is not where it was put`);
+    const token = own.createVersion;
+    const ahead = queues.map((queue, at) => aheadIn(queue, lists[at] ?? [], token));
+    return { token, ahead, seen: version };
+  }, deadline);
+}
+
+function isUnknown(error: unknown): boolean {
+  return error instanceof NoriKVError && error.outcome === 'unknown';
 }

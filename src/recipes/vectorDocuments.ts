@@ -4,6 +4,7 @@ import { CONFLICT, Deadline } from './deadline.js';
 import type { Along } from './guarded.js';
 import { corrupt, fromJson, isRecord } from './json.js';
 import { keyOf, partsOf, prefixOf, randomId } from './keys.js';
+import { repeat } from './repeat.js';
 
 /** The most vectors that one search answers. */
 const MAX_MATCHES = 10_000;
@@ -224,21 +225,22 @@ export class VectorDocuments {
       idempotencyKey: `${this.#recipe}/${by}`,
       ...deadline.call,
     });
-    await this.#repeated(deadline, async () => {
-      if (vector === null) await this.#client.vectorDelete(this.#index, id, once());
-      else await this.#client.vectorInsert(this.#index, id, vector, once());
-      return true;
-    });
-    await this.#repeated(deadline, async () => {
+    await repeat<unknown>(
+      () =>
+        vector === null
+          ? this.#client.vectorDelete(this.#index, id, once())
+          : this.#client.vectorInsert(this.#index, id, vector, once()),
+      deadline,
+    );
+    await repeat(async () => {
       try {
         const options = { ifMatchVersion: version, ...deadline.call };
-        return await this.#client.delete(this.#todoOf(id), options);
+        await this.#client.delete(this.#todoOf(id), options);
       } catch (error) {
         // Somebody else has done so.
-        if (error instanceof VersionMismatchError) return false;
-        throw error;
+        if (!(error instanceof VersionMismatchError && error.outcome === undefined)) throw error;
       }
-    });
+    }, deadline);
   }
 
   /** What a call answers; `undefined` if it may or may not have taken place, and is to be looked at again. */
@@ -258,11 +260,6 @@ export class VectorDocuments {
       });
       return undefined;
     }
-  }
-
-  /** Makes a call that takes effect once, until it is known to have. */
-  async #repeated<T>(deadline: Deadline, call: () => Promise<T>): Promise<void> {
-    while ((await this.#settled(deadline, call)) === undefined);
   }
 
   #todoOf(id: string): string {
