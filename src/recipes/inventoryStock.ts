@@ -1,5 +1,6 @@
 import { CorruptionError, InvalidArgumentError, NoriKVError } from '@norikv/client';
 import type { Entry, Version } from '@norikv/client';
+import { corrupt, fromJson, isRecord } from './json.js';
 import { checkName, describe, keyOf, partsOf, prefixOf, randomId } from './keys.js';
 
 /** What a reservation is called in its key: who it is, and how much it holds. */
@@ -96,19 +97,12 @@ export function formatItem(quantity: number, by: string): string {
 
 /** What a stored item says. @throws `CorruptionError` if it says nothing of the kind. */
 export function parseItem(entry: Entry): Item {
-  let stored: unknown;
-  try {
-    stored = entry.json();
-  } catch {
-    stored = undefined;
-  }
-  if (typeof stored === 'object' && stored !== null && 'quantity' in stored && 'by' in stored) {
+  const stored = fromJson(entry);
+  if (isRecord(stored) && 'by' in stored) {
     const { quantity } = stored;
     if (typeof quantity === 'number' && Number.isSafeInteger(quantity) && quantity >= 0) {
       return { version: entry.version, quantity };
     }
   }
-  throw new CorruptionError(
-    `the key ${describe(entry.keyText())} holds ${describe(entry.text())}, which is no item of an inventory; it is left as it is`,
-  );
+  throw corrupt(entry, 'it is no item of an inventory');
 }

@@ -5,6 +5,7 @@ import { CONFLICT, Deadline } from './deadline.js';
 import { writeGuarded } from './guarded.js';
 import { randomId } from './keys.js';
 import type { Leaseholder } from './leaseholder.js';
+import { repeat } from './repeat.js';
 import { decodeService, encodeService } from './service.js';
 import type { Service } from './service.js';
 
@@ -155,19 +156,14 @@ export class Registered {
   async #deleteOwn(version: Version, deadline: Deadline): Promise<boolean> {
     const { client } = this.#home;
     const unchanged = compare(this.#key).version.equals(version);
-    for (let doubt = false; ; doubt = true) {
-      try {
-        const deletion = client.txn().if(unchanged).then(op.delete(this.#key));
-        const { succeeded } = await deletion.commit(deadline.call);
-        return succeeded || doubt;
-      } catch (error) {
-        if (!(error instanceof NoriKVError && error.outcome === 'unknown')) throw error;
-        if (error.code === 'CANCELLED' || error.code === 'CLOSED') throw error;
-        await deadline.backOff(error).catch(() => {
-          throw error;
-        });
-      }
-    }
+    const deletion = client.txn().if(unchanged).then(op.delete(this.#key));
+    let asked = 0;
+    const { succeeded } = await repeat(() => {
+      asked += 1;
+      return deletion.commit(deadline.call);
+    }, deadline);
+    // Gone when it was asked again: by the first time.
+    return succeeded || asked > 1;
   }
 
   /** Ends the use of the lease. */

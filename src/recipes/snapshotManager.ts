@@ -20,6 +20,7 @@ import { corrupt, fromJson, isRecord } from './json.js';
 import { checkName, describe, keyOf, partsOf, prefixOf, randomId } from './keys.js';
 import { RELEASE_TIMEOUT_MS } from './leaseholder.js';
 import { checkOptions } from './options.js';
+import { repeat } from './repeat.js';
 
 /** How much one transaction of a copy has at most: fewer ops and bytes than a store takes. */
 const MAX_OPS = 100;
@@ -220,19 +221,8 @@ export class SnapshotManager {
       .txn()
       .if(lock.guard())
       .then(...ops);
-    for (;;) {
-      try {
-        const { succeeded } = await txn.commit(deadline.call);
-        if (succeeded) return;
-        throw lost(work);
-      } catch (error) {
-        if (!(error instanceof NoriKVError && error.outcome === 'unknown')) throw error;
-        if (error.code === 'CANCELLED' || error.code === 'CLOSED') throw error;
-        await deadline.backOff(error).catch(() => {
-          throw error;
-        });
-      }
-    }
+    const { succeeded } = await repeat(() => txn.commit(deadline.call), deadline);
+    if (!succeeded) throw lost(work);
   }
 
   /** Does `copying`; if that fails, removes what it has copied, in a time of its own. */
