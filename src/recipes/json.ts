@@ -17,11 +17,12 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
  * @param what - The value, as the error names it.
  */
 export function toJson(value: unknown, what: string): string {
-  check(value, what, []);
+  checkJson(value, what);
   return JSON.stringify(value);
 }
 
-function check(value: unknown, path: string, above: readonly object[]): void {
+/** Refuses what {@link toJson} does. */
+export function checkJson(value: unknown, path: string, above: readonly object[] = []): void {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return;
   if (typeof value === 'number' && Number.isFinite(value)) return;
   if (typeof value !== 'object') throw cannot(path, describe(value));
@@ -30,7 +31,7 @@ function check(value: unknown, path: string, above: readonly object[]): void {
   const within = [...above, value];
   if (Array.isArray(value)) {
     // Not forEach, which passes over holes.
-    for (let at = 0; at < value.length; at++) check(value[at], `${path}[${at}]`, within);
+    for (let at = 0; at < value.length; at++) checkJson(value[at], `${path}[${at}]`, within);
     return;
   }
   const prototype: unknown = Object.getPrototypeOf(value);
@@ -43,7 +44,7 @@ function check(value: unknown, path: string, above: readonly object[]): void {
   if (Object.getOwnPropertySymbols(value).length > 0) throw cannot(path, 'a symbol as a name');
   // JSON would say what that makes of it.
   if (typeof Reflect.get(value, 'toJSON') === 'function') throw cannot(path, 'what has a toJSON()');
-  for (const [name, inner] of Object.entries(value)) check(inner, `${path}.${name}`, within);
+  for (const [name, inner] of Object.entries(value)) checkJson(inner, `${path}.${name}`, within);
 }
 
 function cannot(path: string, found: string): InvalidArgumentError {

@@ -1,11 +1,10 @@
 import { CorruptionError, InvalidArgumentError } from '@norikv/client';
+import { checkJson } from './json.js';
 import { checkName, describe } from './keys.js';
 import { checkFields } from './options.js';
 
 /** The most roles of a session. */
 const MAX_ROLES = 1_000;
-/** How deep the data of a session may be. */
-const MAX_DEPTH = 50;
 
 /** What is known of a session. */
 export interface SessionData {
@@ -45,35 +44,8 @@ export function checkSession(given: SessionData): SessionData {
     );
   }
   for (const role of roles as readonly unknown[]) checkName(role, 'a role of a session');
-  if (given.data !== undefined) checkJson(given.data, 'data', 0);
+  if (given.data !== undefined) checkJson(given.data, 'data');
   return given;
-}
-
-/** Refuses what would not be the same after it was JSON. A field that is `undefined` is left out. */
-function checkJson(value: unknown, where: string, depth: number): void {
-  if (value === null || typeof value === 'string' || typeof value === 'boolean') return;
-  if (typeof value === 'number' && Number.isFinite(value)) return;
-  if (depth >= MAX_DEPTH) {
-    throw new InvalidArgumentError(
-      `the data of a session is at most ${MAX_DEPTH} levels deep, and has no circles`,
-    );
-  }
-  if (Array.isArray(value)) {
-    // By its length: a hole is no value either.
-    const list: readonly unknown[] = value;
-    for (let at = 0; at < list.length; at++) checkJson(list[at], `${where}[${at}]`, depth + 1);
-    return;
-  }
-  const plain = Object.prototype.toString.call(value) === '[object Object]';
-  if (plain && typeof value === 'object' && typeof Reflect.get(value, 'toJSON') !== 'function') {
-    for (const [name, field] of Object.entries(value) as [string, unknown][]) {
-      if (field !== undefined) checkJson(field, `${where}.${name.slice(0, 40)}`, depth + 1);
-    }
-    return;
-  }
-  throw new InvalidArgumentError(
-    `the data of a session is what JSON can say: text, finite numbers, true, false, null, arrays and plain objects; ${where} is ${describe(value)}`,
-  );
 }
 
 /** What is stored, with the name of the write. */
