@@ -23,7 +23,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7447")]
     pub(crate) listen: SocketAddr,
 
-    /// What holds the data: memory: or file:<directory>
+    /// What holds the data: memory:, file:<directory> or etcd://<host:port>,…
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) store: StoreAddress,
 

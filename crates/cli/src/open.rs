@@ -2,6 +2,7 @@ use std::{path::Path, sync::Arc};
 
 use norikv_core::{Address, Error, ErrorKind, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
+use norikv_etcd::{EtcdSettings, EtcdStore};
 use norikv_vectors::VectorStore;
 
 use crate::args::Serve;
@@ -9,26 +10,33 @@ use crate::args::Serve;
 /// Opens the store that is to be served.
 ///
 /// # Errors
-/// `Unsupported` for a store that is not in this process, and whatever the store answers.
+/// `Unsupported` for a server, and whatever the store answers.
 pub(crate) async fn open(serve: &Serve) -> Result<StoreRef> {
-    let (store, directory) = match &serve.store.address {
-        Address::Memory => (EmbeddedStore::memory(settings(serve))?, None),
+    let window = settings(serve).idempotency_window;
+    let (store, directory): (StoreRef, _) = match &serve.store.address {
+        Address::Memory => (Arc::new(EmbeddedStore::memory(settings(serve))?), None),
         Address::File(directory) => {
             let directory = Path::new(directory);
-            (EmbeddedStore::open(directory, settings(serve))?, Some(directory))
+            (Arc::new(EmbeddedStore::open(directory, settings(serve))?), Some(directory))
         }
-        Address::Etcd(_) | Address::Node(_) => {
+        Address::Etcd(address) => {
+            let mut settings = EtcdSettings::parse(address)?;
+            settings.idempotency_window = window;
+            settings.max_value_bytes = serve.max_value_bytes.unwrap_or(settings.max_value_bytes);
+            (Arc::new(EtcdStore::new(settings)?), None)
+        }
+        Address::Node(_) => {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "this version cannot serve the store {:?}; it serves memory: and file:<directory>",
+                    "{:?} is a server already; a server serves memory:, file:<directory> or etcd://host:port,…",
                     serve.store.text
                 ),
             ));
         }
     };
-    let vectors = norikv_vectors::Settings::beside(directory, settings(serve).idempotency_window);
-    Ok(Arc::new(VectorStore::open(Arc::new(store), vectors).await?))
+    let vectors = norikv_vectors::Settings::beside(directory, window);
+    Ok(Arc::new(VectorStore::open(store, vectors).await?))
 }
 
 fn settings(serve: &Serve) -> Settings {

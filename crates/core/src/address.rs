@@ -52,7 +52,7 @@ impl FromStr for Address {
             }
             return Ok(Self::File(path.to_owned()));
         }
-        if let Some(rest) = text.strip_prefix("etcd://") {
+        if let Some(rest) = text.strip_prefix("etcd://").or_else(|| text.strip_prefix("etcds://")) {
             if rest.is_empty() {
                 return Err(Error::invalid_argument(format!(
                     "{text:?} names no endpoint; write etcd://host:2379,host:2379"

@@ -2,8 +2,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use norikv_bridge::{ClientConfig, Environment, OpenStore, Sleep, Target};
 use norikv_client::RemoteStore;
-use norikv_core::{Address, Error, ErrorKind, NodeAddress, Result, StoreRef};
+use norikv_core::{Address, Error, NodeAddress, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
+use norikv_etcd::{EtcdSettings, EtcdStore};
 use norikv_vectors::VectorStore;
 
 /// Opens the stores that Node can have.
@@ -18,12 +19,13 @@ impl Environment for NodeEnvironment {
                 Target::Address(Address::Memory) => embedded(None, settings).await,
                 Target::Address(Address::File(path)) => embedded(Some(path.into()), settings).await,
                 Target::Address(Address::Node(node)) => remote(vec![node], &config),
-                Target::Address(Address::Etcd(address)) => Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!(
-                        "this version of NoriKV cannot reach {address}: it has no etcd clusters; use a file: store or NoriKV servers"
-                    ),
-                )),
+                Target::Address(Address::Etcd(address)) => {
+                    let mut etcd = EtcdSettings::parse(&address)?;
+                    etcd.max_value_bytes = settings.max_value_bytes;
+                    etcd.idempotency_window = settings.idempotency_window;
+                    etcd.retry = config.retry;
+                    Ok(Arc::new(EtcdStore::new(etcd)?) as StoreRef)
+                }
                 Target::Nodes(nodes) => remote(nodes, &config),
             }
         })

@@ -28,6 +28,8 @@ const SOON: Duration = Duration::from_secs(30);
 pub(crate) struct Etcd {
     child: Child,
     channel: Channel,
+    /// `host:port`.
+    pub(crate) endpoint: String,
     _directory: TempDir,
 }
 
@@ -56,7 +58,8 @@ impl Etcd {
 
     async fn try_start(client: u16, peer: u16) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let client = format!("http://127.0.0.1:{client}");
+        let endpoint = format!("127.0.0.1:{client}");
+        let client = format!("http://{endpoint}");
         let peer = format!("http://127.0.0.1:{peer}");
         let mut child = Command::new("etcd")
             .arg("--data-dir")
@@ -80,7 +83,7 @@ impl Etcd {
                 .await
                 .is_ok_and(|read| read.is_ok())
             {
-                return Some(Self { child, channel, _directory: directory });
+                return Some(Self { child, channel, endpoint, _directory: directory });
             }
             assert!(begun.elapsed() < SOON, "etcd does not answer");
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,0 +1,128 @@
+//! Where keys are in the cluster: under the prefix of the store, and none of them under the prefix that is ours.
+
+use bytes::Bytes;
+use norikv_core::{Error, KeyRange, Result, check_key};
+
+/// What the keys of records begin with, within the store.
+const RESERVED: &[u8] = b"\0norikv.idempotency/";
+
+/// The keys of a store, as they are in the cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    prefix: Bytes,
+    reserved: KeyRange,
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &[u8]) -> Self {
+        let reserved = KeyRange::prefix([prefix, RESERVED].concat());
+        Self { prefix: Bytes::copy_from_slice(prefix), reserved }
+    }
+
+    /// How many bytes of a key the prefix takes.
+    pub(crate) fn prefix_len(&self) -> usize {
+        self.prefix.len()
+    }
+
+    /// A key in the cluster.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is no key, or ours.
+    pub(crate) fn outer(&self, key: &[u8]) -> Result<Vec<u8>> {
+        check_key(key)?;
+        if key.starts_with(RESERVED) {
+            return Err(Error::invalid_argument(
+                "keys that begin with \"\\0norikv.idempotency/\" hold what the store remembers of idempotency keys; use another",
+            ));
+        }
+        Ok([&self.prefix, key].concat())
+    }
+
+    /// A key of the cluster as its user knows it.
+    pub(crate) fn inner(&self, key: Vec<u8>) -> Bytes {
+        Bytes::from(key).slice(self.prefix.len()..)
+    }
+
+    /// The key of the record of an idempotency key.
+    pub(crate) fn record(&self, idempotency_key: &str) -> Vec<u8> {
+        [&self.prefix, RESERVED, idempotency_key.as_bytes()].concat()
+    }
+
+    /// Whether a key of the cluster is one of the store's.
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        key.len() > self.prefix.len() && key.starts_with(&self.prefix)
+    }
+
+    /// Whether a key of the cluster is a record's.
+    pub(crate) fn is_record(&self, key: &[u8]) -> bool {
+        self.reserved.contains(key)
+    }
+
+    /// A range in the cluster: what is before the records, and what is behind them. Either may be missing.
+    pub(crate) fn visible(&self, range: &KeyRange) -> Vec<EtcdRange> {
+        if range.is_empty() {
+            return Vec::new();
+        }
+        let outer = if self.prefix.is_empty() { range.clone() } else { range.under(&self.prefix) };
+        let parts = if outer.overlaps(&self.reserved) {
+            vec![
+                KeyRange { start: outer.start.clone(), end: Some(self.reserved.start.clone()) },
+                KeyRange {
+                    start: self.reserved.end.clone().unwrap_or_default().max(outer.start),
+                    end: outer.end,
+                },
+            ]
+        } else {
+            vec![outer]
+        };
+        parts.into_iter().filter(|part| !part.is_empty()).map(EtcdRange::from).collect()
+    }
+
+    /// A range in the cluster, records included.
+    pub(crate) fn whole(&self, range: &KeyRange) -> EtcdRange {
+        let outer = if self.prefix.is_empty() { range.clone() } else { range.under(&self.prefix) };
+        outer.into()
+    }
+}
+
+/// A range as etcd writes it: to the end of all keys is to the key of one zero byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EtcdRange {
+    pub(crate) start: Vec<u8>,
+    pub(crate) end: Vec<u8>,
+}
+
+impl From<KeyRange> for EtcdRange {
+    fn from(range: KeyRange) -> Self {
+        // No key is empty, so the first that can be is one zero byte.
+        let start = if range.start.is_empty() { vec![0] } else { range.start.to_vec() };
+        Self { start, end: range.end.map_or_else(|| vec![0], |end| end.to_vec()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_range_over_the_records_is_what_is_before_and_behind_them() {
+        let keys = Keys::new(b"");
+        let parts = keys.visible(&KeyRange::all());
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[0], EtcdRange { start: vec![0], end: RESERVED.to_vec() });
+        assert_eq!((parts[1].start.as_slice(), parts[1].end.as_slice()), (&b"\0norikv.idempotency0"[..], &[0][..]));
+        assert_eq!(keys.visible(&KeyRange::prefix("a")).len(), 1);
+        assert!(keys.visible(&KeyRange::prefix(RESERVED)).is_empty());
+        assert!(keys.visible(&KeyRange::new("a".into(), Some("a".into())).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn records_are_refused_to_users() {
+        let keys = Keys::new(b"app/");
+        assert!(keys.outer(&keys.record("x")[4..]).is_err());
+        assert_eq!(keys.outer(b"a").unwrap(), b"app/a");
+        assert!(keys.is_record(&keys.record("x")));
+        assert!(!keys.is_record(b"app/a"));
+    }
+}

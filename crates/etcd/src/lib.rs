@@ -1,0 +1,23 @@
+//! [`EtcdStore`]: every method of [`Store`](norikv_core::Store) on an etcd cluster.
+//!
+//! Our model is etcd's, so most of it is the same thing said in another way: a revision is a revision, a generation is etcd's
+//! version of a key, a lease is a lease. Keys and values are the user's own bytes, readable by any client of etcd. What has to
+//! be kept beside them, the records of idempotency keys, lies under one reserved prefix, which is neither read, watched nor
+//! written by users.
+
+mod address;
+mod connection;
+mod entries;
+mod error;
+mod keys;
+mod leases;
+mod order;
+mod reads;
+mod settings;
+mod store;
+mod transactions;
+mod watching;
+mod writes;
+
+pub use settings::{EtcdSettings, EtcdTls};
+pub use store::EtcdStore;

@@ -1,0 +1,311 @@
+//! Watches: etcd's, which goes on at another member where it was when the stream ends.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use etcd_client::{Event as EtcdEvent, EventType, WatchFilterType, WatchOptions, WatchResponse, WatchStream};
+use futures_util::stream;
+use norikv_core::{
+    Backoff, Call, Entry, Error, ErrorKind, Event, EventKind, EventReason, FieldName, PROGRESS_INTERVAL, Result,
+    Version, Watch, WatchBatch, Watching,
+};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::{
+    entries::{entry, revision, version},
+    error::failed,
+    keys::EtcdRange,
+    store::Inner,
+};
+
+/// How long a member may take to begin a watch.
+const BEGIN: Duration = Duration::from_secs(3);
+/// How long a stream may say nothing, though it was asked how far it is, before it counts as lost.
+const SILENCE: Duration = Duration::from_secs(15);
+
+impl Inner {
+    pub(crate) async fn watch(self: Arc<Self>, request: Watch, call: Call) -> Result<Watching> {
+        request.range.check()?;
+        // Asked of the cluster and not of the member that will watch: it may be behind.
+        let current = self.current(call).await?;
+        let next = match request.from {
+            None => current.index + 1,
+            Some(from) => match revision(from) {
+                Some(at) if at > 0 && from.index <= current.index + 1 => from.index,
+                Some(0) => 1,
+                _ => {
+                    return Err(Error::invalid_argument(format!(
+                        "version {from} is in the future; the store is at {current}"
+                    )));
+                }
+            },
+        };
+        let mut follower = Follower {
+            range: self.keys.whole(&request.range),
+            next: i64::try_from(next).map_err(|_| Error::internal("etcd has a revision past its range"))?,
+            request,
+            stream: None,
+            ready: VecDeque::new(),
+            failures: 0,
+            ended: false,
+            inner: self,
+        };
+        // What cannot be watched is told at once.
+        follower.begin(call).await?;
+        let start = version(follower.next - 1);
+        let batches = stream::unfold(follower, |mut follower| async move {
+            if follower.ended {
+                return None;
+            }
+            let batch = follower.batch().await;
+            follower.ended = batch.is_err();
+            Some((batch, follower))
+        });
+        Ok(Watching { start, batches: Box::pin(batches) })
+    }
+
+    /// The oldest version that can be read, if something was compacted.
+    pub(crate) async fn floor(&self, call: Call) -> Result<Option<Version>> {
+        let (client, at) = self.connection.watcher().await.map_err(|failed| failed.error)?;
+        let asking = async {
+            // A watch from the beginning ends at once with the oldest version that it could begin at, if that is another.
+            let options = WatchOptions::new().with_start_revision(1);
+            let mut stream = client.watch_client().watch("\0norikv.floor", Some(options)).await?;
+            stream.request_progress().await?;
+            while let Some(response) = stream.message().await? {
+                if response.compact_revision() > 0 {
+                    return Ok(Some(version(response.compact_revision())));
+                }
+                if !response.created() {
+                    break;
+                }
+            }
+            Ok(None)
+        };
+        match timeout(BEGIN.min(call.remaining()), asking).await {
+            Ok(floor) => floor.map_err(|error| failed(self.connection.address(at), error).error),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// A watch under way.
+struct Follower {
+    inner: Arc<Inner>,
+    range: EtcdRange,
+    request: Watch,
+    /// The revision from which on nothing was told yet.
+    next: i64,
+    stream: Option<Streaming>,
+    ready: VecDeque<WatchBatch>,
+    /// How often it failed to begin since it last did.
+    failures: u32,
+    ended: bool,
+}
+
+struct Streaming {
+    stream: WatchStream,
+    member: usize,
+    /// When something was last heard.
+    heard: Instant,
+    /// When it is next asked how far it is.
+    ask: Instant,
+}
+
+impl Follower {
+    /// The next batch.
+    async fn batch(&mut self) -> Result<WatchBatch> {
+        loop {
+            if self.inner.connection.is_closed() {
+                return Err(Error::closed("the store"));
+            }
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(batch);
+            }
+            let Some(streaming) = &mut self.stream else {
+                self.again().await?;
+                continue;
+            };
+            let heard = tokio::select! {
+                () = self.inner.closing.notified() => continue,
+                () = sleep_until(streaming.ask) => None,
+                message = streaming.stream.message() => Some(message),
+            };
+            match heard {
+                Some(Ok(Some(response))) => self.hear(&response)?,
+                // The member went away, or has no leader: another goes on where this one was.
+                Some(Ok(None) | Err(_)) => self.lose(),
+                None if streaming.heard.elapsed() > SILENCE => self.lose(),
+                None => {
+                    streaming.ask = Instant::now() + PROGRESS_INTERVAL / 2;
+                    if streaming.stream.request_progress().await.is_err() {
+                        self.lose();
+                    }
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self) {
+        if let Some(streaming) = self.stream.take() {
+            self.inner.connection.leave_member(streaming.member);
+        }
+    }
+
+    fn hear(&mut self, response: &WatchResponse) -> Result<()> {
+        if let Some(streaming) = &mut self.stream {
+            streaming.heard = Instant::now();
+        }
+        if response.compact_revision() > 0 {
+            let floor = version(response.compact_revision());
+            return Err(compacted(version(self.next), floor));
+        }
+        if response.canceled() {
+            self.lose();
+            return Ok(());
+        }
+        for event in response.events() {
+            self.take(event)?;
+        }
+        // With nothing to tell, the header says up to where there was nothing.
+        if response.events().is_empty() && !response.created() {
+            let at = response.header().map_or(0, etcd_client::ResponseHeader::revision);
+            self.next = self.next.max(at + 1);
+            if self.request.progress {
+                self.ready.push_back(WatchBatch { version: version(self.next - 1), events: Vec::new() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an event into the batch of its revision.
+    fn take(&mut self, event: &EtcdEvent) -> Result<()> {
+        let Some(found) = event.kv() else { return Err(Error::internal("etcd told an event without a key")) };
+        let at = found.mod_revision();
+        // A member that goes on may tell the last revision again.
+        if at < self.next && self.ready.back().is_none_or(|batch| batch.version != version(at)) {
+            return Ok(());
+        }
+        self.next = self.next.max(at + 1);
+        let keys = &self.inner.keys;
+        if keys.is_record(found.key()) {
+            return Ok(());
+        }
+        let kind = match event.event_type() {
+            EventType::Put => EventKind::Put,
+            EventType::Delete => EventKind::Delete,
+        };
+        let mut told = entry(keys, found.clone());
+        if kind == EventKind::Delete {
+            told = gone(told);
+        }
+        let prev_entry = event.prev_kv().map(|found| entry(keys, found.clone()));
+        let event = Event { kind, reason: EventReason::Write, entry: told, prev_entry };
+        match self.ready.back_mut() {
+            Some(batch) if batch.version == version(at) => batch.events.push(event),
+            _ => self.ready.push_back(WatchBatch { version: version(at), events: vec![event] }),
+        }
+        Ok(())
+    }
+
+    /// Begins, at the first time.
+    async fn begin(&mut self, call: Call) -> Result<()> {
+        loop {
+            match self.open(call.remaining().min(BEGIN)).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let delay = self.after(&error);
+                    if !error.retryable() || delay >= call.remaining() {
+                        return Err(error);
+                    }
+                    sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    /// Begins again, for as long as it takes: a watch ends when its reader leaves, and not with a member.
+    async fn again(&mut self) -> Result<()> {
+        match self.open(BEGIN).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.retryable() => {
+                let delay = self.after(&error);
+                tokio::select! {
+                    () = self.inner.closing.notified() => {}
+                    () = sleep(delay) => {}
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn after(&mut self, _: &Error) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        Backoff::default().delay(self.failures)
+    }
+
+    async fn open(&mut self, limit: Duration) -> Result<()> {
+        let (client, member) = match self.inner.connection.watcher().await {
+            Ok(found) => found,
+            Err(failed) => return Err(failed.error),
+        };
+        let mut options = WatchOptions::new()
+            .with_range(self.range.end.clone())
+            .with_start_revision(self.next)
+            .with_progress_notify();
+        if self.request.prev_entry {
+            options = options.with_prev_key();
+        }
+        let mut filters = Vec::new();
+        if !self.request.puts {
+            filters.push(WatchFilterType::NoPut);
+        }
+        if !self.request.deletes {
+            filters.push(WatchFilterType::NoDelete);
+        }
+        let options = options.with_filters(filters);
+        let opening = async {
+            let mut stream = client.watch_client().watch(self.range.start.clone(), Some(options)).await?;
+            let first = stream.message().await?;
+            Ok::<_, etcd_client::Error>((stream, first))
+        };
+        let opened = timeout(limit, opening).await;
+        let error = match opened {
+            Ok(Ok((stream, Some(first)))) => {
+                let now = Instant::now();
+                self.failures = 0;
+                self.stream = Some(Streaming { stream, member, heard: now, ask: now + PROGRESS_INTERVAL / 2 });
+                return self.hear(&first);
+            }
+            Ok(Ok((_, None))) => unavailable(self.inner.connection.address(member), "ended the watch"),
+            Ok(Err(error)) => failed(self.inner.connection.address(member), error).error,
+            Err(_) => unavailable(self.inner.connection.address(member), "did not begin the watch in time"),
+        };
+        self.inner.connection.leave_member(member);
+        Err(error)
+    }
+}
+
+fn unavailable(address: &str, what: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("etcd at {address} {what}"))
+}
+
+fn compacted(asked: Version, floor: Version) -> Error {
+    Error::new(
+        ErrorKind::Compacted,
+        format!("the history from version {asked} on has been compacted; the oldest that can be read is {floor}"),
+    )
+    .with(FieldName::CompactVersion, floor)
+}
+
+/// What is told of an entry that is gone: its key and the version in which it went.
+fn gone(entry: Entry) -> Entry {
+    Entry {
+        value: bytes::Bytes::new(),
+        create_version: Version::ZERO,
+        generation: 0,
+        lease: None,
+        expires_at: None,
+        ..entry
+    }
+}
