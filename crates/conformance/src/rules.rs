@@ -21,6 +21,7 @@ pub mod ranges;
 pub mod reading;
 pub mod reopening;
 pub mod scans;
+pub mod seconds;
 pub mod sequences;
 pub mod status;
 pub mod txn;

@@ -53,12 +53,7 @@ macro_rules! conformance {
             what_is_answered_at_once_is_what_is_answered_otherwise,
         ]);
         $crate::conformance!(@tests $world, run_on_store, expiry [
-            a_get_sees_an_entry_up_to_the_moment_it_expires,
-            an_expiry_takes_a_revision_of_its_own_within_500_ms,
             a_put_without_ttl_clears_an_earlier_one,
-            a_put_with_ttl_replaces_an_earlier_one,
-            what_has_expired_is_missing_for_writes,
-            the_shortest_and_the_longest_ttl_are_taken,
         ]);
         $crate::conformance!(@tests $world, run_on_store, idempotency [
             a_repeat_answers_the_recorded_version_and_changes_nothing,
@@ -67,9 +62,6 @@ macro_rules! conformance {
             a_refused_write_records_nothing,
             a_repeat_of_a_conditional_write_answers_though_its_condition_holds_no_more,
             repeats_at_the_same_time_are_one_write,
-        ]);
-        $crate::conformance!(@tests $world, run_on_world, idempotency [
-            after_its_window_a_record_is_forgotten,
         ]);
         $crate::conformance!(@tests $world, run_on_store, order [
             writes_to_one_key_take_effect_in_the_order_of_their_first_poll,
@@ -117,21 +109,10 @@ macro_rules! conformance {
             a_range_delete_takes_its_start_and_leaves_its_end,
             a_wrong_range_is_refused_and_changes_nothing,
         ]);
-        $crate::conformance!(@tests $world, run_on_store, expiry [
-            a_get_many_sees_an_entry_up_to_the_moment_it_expires,
-            a_scan_sees_an_entry_up_to_the_moment_it_expires,
-            a_count_counts_an_entry_up_to_the_moment_it_expires,
-            an_entry_says_when_it_expires,
-            an_expiry_that_nobody_asks_for_is_a_delete_in_the_history,
-            many_entries_that_expire_together_take_a_revision_each,
-        ]);
         $crate::conformance!(@tests $world, run_on_store, history [
             a_read_at_an_old_version_answers_what_was_there_then,
             an_old_entry_has_the_fields_that_it_had,
             a_version_in_the_future_is_refused,
-        ]);
-        $crate::conformance!(@tests $world, run_on_world, history [
-            below_the_compaction_floor_a_read_fails_with_the_floor,
         ]);
         $crate::conformance!(@tests $world, run_on_store, order [
             a_transaction_takes_its_place_among_the_calls_on_its_keys,
@@ -155,8 +136,6 @@ macro_rules! conformance {
             a_range_delete_inside_counts_what_is_there,
             a_steps_precondition_that_fails_fails_the_transaction_and_changes_nothing,
             a_put_inside_answers_the_entry_before_it,
-            a_put_inside_may_have_a_time_to_live,
-            what_has_expired_is_missing_inside,
             two_writes_to_one_key_in_one_branch_are_refused,
             at_most_128_compares_and_ops,
             what_no_call_takes_no_transaction_takes,
@@ -167,17 +146,13 @@ macro_rules! conformance {
         $crate::conformance!(@tests $world, run_on_store, leases [
             a_grant_answers_a_lease_of_its_own,
             an_entry_tells_its_lease,
-            the_keys_of_a_revoked_lease_go_in_one_revision,
             the_end_of_a_lease_without_keys_takes_no_revision,
-            the_keys_of_a_lease_that_runs_out_go_in_one_revision,
             a_put_without_the_lease_detaches_the_key,
             a_put_with_another_lease_moves_the_key,
             what_is_deleted_belongs_to_its_lease_no_more,
             a_ttl_with_a_lease_is_refused,
             a_lease_that_is_not_there_is_not_found,
             a_keep_alive_answers_for_each_lease_in_their_order,
-            a_lease_that_is_kept_alive_lives,
-            the_time_to_live_tells_what_is_left_and_the_keys,
             a_transaction_compares_and_attaches_leases,
             a_lease_with_thousands_of_keys_ends_in_one_revision,
         ]);
@@ -192,7 +167,6 @@ macro_rules! conformance {
             the_events_of_a_transaction_come_in_one_batch_in_the_order_of_its_ops,
             a_revision_of_thousands_of_changes_comes_in_one_batch,
             every_revision_comes_once_and_in_order_while_many_write,
-            an_expiry_is_a_delete_with_its_reason,
             a_watch_that_asked_for_progress_is_told_how_far_it_is,
             a_watch_from_below_the_floor_fails_with_the_floor,
             a_watch_outlives_the_compaction_of_what_it_did_not_want,
@@ -221,6 +195,58 @@ macro_rules! conformance {
             the_status_tells_the_limits,
         ]);
         $crate::conformance!(@tests $world, run_on_world, closing [every_call_of_a_closed_store_says_so]);
+    };
+
+    // What an engine of ours has: times in milliseconds.
+    (@group millis, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, expiry [
+            a_get_sees_an_entry_up_to_the_moment_it_expires,
+            an_expiry_takes_a_revision_of_its_own_within_500_ms,
+            a_put_with_ttl_replaces_an_earlier_one,
+            what_has_expired_is_missing_for_writes,
+            the_shortest_and_the_longest_ttl_are_taken,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, idempotency [
+            after_its_window_a_record_is_forgotten,
+        ]);
+    };
+
+    // Instead of both: times in seconds.
+    (@group seconds, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, seconds [
+            an_entry_goes_when_its_seconds_are_over,
+            the_last_put_says_how_long_an_entry_lives,
+            the_keys_of_a_lease_go_in_one_revision,
+            a_lease_lives_while_it_is_kept_alive,
+        ]);
+    };
+
+    // And beyond `plain`: times, the reason of an event, and a history that is forgotten by itself.
+    (@group own, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, expiry [
+            a_get_many_sees_an_entry_up_to_the_moment_it_expires,
+            a_scan_sees_an_entry_up_to_the_moment_it_expires,
+            a_count_counts_an_entry_up_to_the_moment_it_expires,
+            an_entry_says_when_it_expires,
+            an_expiry_that_nobody_asks_for_is_a_delete_in_the_history,
+            many_entries_that_expire_together_take_a_revision_each,
+        ]);
+        $crate::conformance!(@tests $world, run_on_world, history [
+            below_the_compaction_floor_a_read_fails_with_the_floor,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, txn [
+            a_put_inside_may_have_a_time_to_live,
+            what_has_expired_is_missing_inside,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, leases [
+            the_keys_of_a_revoked_lease_go_in_one_revision,
+            the_keys_of_a_lease_that_runs_out_go_in_one_revision,
+            a_lease_that_is_kept_alive_lives,
+            the_time_to_live_tells_what_is_left_and_the_keys,
+        ]);
+        $crate::conformance!(@tests $world, run_on_store, watches [
+            an_expiry_is_a_delete_with_its_reason,
+        ]);
         $crate::conformance!(@tests $world, run_on_world, sequences [
             any_sequence_of_calls_is_answered_as_the_model_says,
         ]);

@@ -35,4 +35,4 @@ impl World for Member {
     }
 }
 
-conformance!(etcd, Member, [plain, full]);
+conformance!(etcd, Member, [plain, full, seconds]);

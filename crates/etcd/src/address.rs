@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_without_the_password() {
-        for address in ["etcd://", "etcd://a", "etcd://a:1,a:1", "http://a:1", "etcd://u@a:1", "etcd://a:1/%zz"] {
+        for address in
+            ["etcd://", "etcd://a", "etcd://a:1,a:1", "http://a:1", "etcd://u@a:1", "etcd://a:1/%zz"]
+        {
             assert!(parse(address).is_err(), "{address}");
         }
         let error = parse("etcd://root:secret@a").err().unwrap();

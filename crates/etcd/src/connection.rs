@@ -26,7 +26,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const PROBE: Duration = Duration::from_secs(10);
 const PROBE_ANSWER: Duration = Duration::from_secs(3);
 /// The largest reply: more than a page of the largest values that etcd takes by default.
-const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
+pub(crate) const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
 /// How often all members are tried that cannot be reached.
 const ROUNDS: u32 = 3;
 
@@ -272,7 +272,10 @@ impl Connection {
 /// The error when no member can be reached: it names each.
 fn no_nodes(unreachable: &[(String, String)]) -> Error {
     let each: Vec<&str> = unreachable.iter().map(|(_, why)| why.as_str()).collect();
-    Error::new(ErrorKind::NoNodesAvailable, format!("no member of the etcd cluster can be reached: {}", each.join("; ")))
+    Error::new(
+        ErrorKind::NoNodesAvailable,
+        format!("no member of the etcd cluster can be reached: {}", each.join("; ")),
+    )
 }
 
 /// The error of a write that may have been carried out.

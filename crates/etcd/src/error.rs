@@ -28,8 +28,11 @@ pub(crate) fn failed(endpoint: &str, error: EtcdError) -> Failed {
         EtcdError::GRpcStatus(status) => of_status(endpoint, status),
         EtcdError::TransportError(error) => Failed {
             reach: Reach::NotSent,
-            error: Error::new(ErrorKind::Connection, format!("{endpoint} cannot be reached: {}", causes(&error)))
-                .with(norikv_core::FieldName::Address, endpoint),
+            error: Error::new(
+                ErrorKind::Connection,
+                format!("{endpoint} cannot be reached: {}", causes(&error)),
+            )
+            .with(norikv_core::FieldName::Address, endpoint),
         },
         EtcdError::InvalidUri(_) | EtcdError::InvalidArgs(_) | EtcdError::EndpointError(_) => Failed {
             reach: Reach::NotSent,
@@ -47,9 +50,12 @@ fn of_status(endpoint: &str, status: Status) -> Failed {
     if is_connect_error(&status) {
         return Failed {
             reach: Reach::NotSent,
-            error: Error::new(ErrorKind::Connection, format!("{endpoint} cannot be reached: {}", causes(&status)))
-                .with(norikv_core::FieldName::Address, endpoint)
-                .caused_by(status),
+            error: Error::new(
+                ErrorKind::Connection,
+                format!("{endpoint} cannot be reached: {}", causes(&status)),
+            )
+            .with(norikv_core::FieldName::Address, endpoint)
+            .caused_by(status),
         };
     }
     let text = format!("etcd at {endpoint}: {}", status.message());

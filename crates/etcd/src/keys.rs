@@ -111,7 +111,10 @@ mod tests {
         let parts = keys.visible(&KeyRange::all());
         assert_eq!(parts.len(), 2);
         assert_eq!(parts[0], EtcdRange { start: vec![0], end: RESERVED.to_vec() });
-        assert_eq!((parts[1].start.as_slice(), parts[1].end.as_slice()), (&b"\0norikv.idempotency0"[..], &[0][..]));
+        assert_eq!(
+            (parts[1].start.as_slice(), parts[1].end.as_slice()),
+            (&b"\0norikv.idempotency0"[..], &[0][..])
+        );
         assert_eq!(keys.visible(&KeyRange::prefix("a")).len(), 1);
         assert!(keys.visible(&KeyRange::prefix(RESERVED)).is_empty());
         assert!(keys.visible(&KeyRange::new("a".into(), Some("a".into())).unwrap()).is_empty());

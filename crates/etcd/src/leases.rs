@@ -5,7 +5,8 @@ use std::time::Duration;
 use etcd_client::LeaseTimeToLiveOptions;
 use futures_util::future::try_join_all;
 use norikv_core::{
-    Call, Error, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive, Result, Version,
+    Call, Error, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive, MAX_KEEP_ALIVES, Result,
+    Version,
 };
 
 use crate::{
@@ -25,7 +26,17 @@ impl Inner {
         Ok(LeaseGranted { id, ttl })
     }
 
-    pub(crate) async fn lease_keep_alive(&self, ids: Vec<LeaseId>, call: Call) -> Result<Vec<Option<Duration>>> {
+    pub(crate) async fn lease_keep_alive(
+        &self,
+        ids: Vec<LeaseId>,
+        call: Call,
+    ) -> Result<Vec<Option<Duration>>> {
+        if ids.len() > MAX_KEEP_ALIVES {
+            return Err(Error::invalid_argument(format!(
+                "at most {MAX_KEEP_ALIVES} leases are kept alive at once; got {}",
+                ids.len()
+            )));
+        }
         let mut times = Vec::with_capacity(ids.len());
         for part in ids.chunks(BESIDE) {
             times.extend(try_join_all(part.iter().map(|id| self.keep_alive(*id, call))).await?);
@@ -58,7 +69,11 @@ impl Inner {
         self.revoke(lease_number(id)?, call).await.map_err(|error| lease_error(error, Some(id)))
     }
 
-    pub(crate) async fn lease_time_to_live(&self, request: LeaseTimeToLive, call: Call) -> Result<LeaseStatus> {
+    pub(crate) async fn lease_time_to_live(
+        &self,
+        request: LeaseTimeToLive,
+        call: Call,
+    ) -> Result<LeaseStatus> {
         let number = lease_number(request.id)?;
         let mut options = LeaseTimeToLiveOptions::new();
         if request.keys {

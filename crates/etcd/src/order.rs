@@ -3,9 +3,13 @@
 
 use std::{
     collections::HashMap,
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError, Weak},
+    task::Poll,
 };
 
+use futures_util::future::join_all;
 use norikv_core::xxhash64;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
@@ -26,6 +30,10 @@ pub(crate) enum Turn {
 impl KeyOrder {
     fn of(&self, key: &[u8]) -> Arc<RwLock<()>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::place(&mut keys, key)
+    }
+
+    fn place(keys: &mut HashMap<u64, Weak<RwLock<()>>>, key: &[u8]) -> Arc<RwLock<()>> {
         if keys.len() > 1_024 && keys.len().is_power_of_two() {
             keys.retain(|_, lock| lock.strong_count() > 0);
         }
@@ -35,6 +43,26 @@ impl KeyOrder {
             *place = Arc::downgrade(&lock);
             lock
         })
+    }
+
+    /// Waits for the turn of a write of several keys, each once. Its places are taken at once in all of them, so that of two such
+    /// calls one is first everywhere.
+    pub(crate) async fn write_all(&self, all: &[Vec<u8>]) -> Vec<Turn> {
+        let mut turns: Option<Pin<Box<dyn Future<Output = Vec<OwnedRwLockWriteGuard<()>>> + Send>>> = None;
+        let guards = poll_fn(|context| {
+            if let Some(turns) = &mut turns {
+                return turns.as_mut().poll(context);
+            }
+            // Nobody takes a place in between: the first poll of each lock stands in its line.
+            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            let locks: Vec<_> = all.iter().map(|key| Self::place(&mut keys, key)).collect();
+            let turns = turns.insert(Box::pin(join_all(locks.into_iter().map(RwLock::write_owned))));
+            let polled: Poll<_> = turns.as_mut().poll(context);
+            drop(keys);
+            polled
+        })
+        .await;
+        guards.into_iter().map(Turn::Write).collect()
     }
 
     /// Waits for the turn of a read. The lock is fair: who comes first goes first.

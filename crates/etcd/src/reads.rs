@@ -67,6 +67,10 @@ impl Inner {
         let mut at = self.readable(request.version, call).await?;
         let wanted = if request.limit == 0 { PAGE } else { request.limit.min(PAGE) };
         let mut parts = self.keys.visible(&request.range);
+        if let (true, Some(at)) = (parts.is_empty(), at) {
+            // There is nothing to read, but also of nothing it is said when it was.
+            self.readable_at(at, call).await?;
+        }
         if request.order == Order::Descending {
             parts.reverse();
         }
@@ -140,9 +144,11 @@ impl Inner {
     pub(crate) async fn count(&self, request: Count, call: Call) -> Result<CountResult> {
         request.range.check()?;
         let at = self.readable(request.version, call).await?;
-        let ops: Vec<TxnOp> = self
-            .keys
-            .visible(&request.range)
+        let parts = self.keys.visible(&request.range);
+        if let (true, Some(at)) = (parts.is_empty(), at) {
+            self.readable_at(at, call).await?;
+        }
+        let ops: Vec<TxnOp> = parts
             .into_iter()
             .map(|part| {
                 let options = with_consistency(GetOptions::new(), request.consistency)
@@ -195,14 +201,26 @@ impl Inner {
         }
     }
 
+    /// Whether a revision can be read.
+    async fn readable_at(&self, at: i64, call: Call) -> Result<()> {
+        let read = self
+            .connection
+            .ask_kv(Ask::Read, call, |mut kv| async move {
+                kv.get(b"\0".to_vec(), Some(GetOptions::new().with_count_only().with_revision(at))).await
+            })
+            .await;
+        match read {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.history(error, Some(version(at)), call).await),
+        }
+    }
+
     async fn no_such_version(&self, asked: Version, call: Call) -> Result<Error> {
         let current = self.current(call).await?;
         if asked < current {
             return Ok(self.compacted(asked, call).await);
         }
-        Ok(Error::invalid_argument(format!(
-            "version {asked} is in the future; the store is at {current}"
-        )))
+        Ok(Error::invalid_argument(format!("version {asked} is in the future; the store is at {current}")))
     }
 
     /// The error of a read at an old version: etcd has one code for versions that are gone and for those to come.

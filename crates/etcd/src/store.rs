@@ -8,9 +8,10 @@ use std::{
 
 use async_trait::async_trait;
 use norikv_core::{
-    Call, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Durability, Entry, Error, Feature,
-    Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive, Limits, MAX_KEY_BYTES, Meter, Page,
-    Put, PutResult, Result, Scan, Sizes, Stats, Status, Store, Txn, TxnResult, Version, Watch, Watching,
+    Call, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Durability, Entry, Error,
+    Feature, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive, Limits,
+    MAX_KEY_BYTES, Meter, Page, Put, PutResult, Result, Scan, Sizes, Stats, Status, Store, Txn, TxnResult,
+    Version, Watch, Watching,
 };
 use tokio::sync::{Mutex, Notify};
 

@@ -5,11 +5,11 @@
 //! - A write with a condition of its own fails the whole: its branch is a transaction within, of all of these conditions.
 //! - A write with an idempotency key that has happened is left out. Whether it has is read before, and made a condition.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use etcd_client::{
-    Compare as EtcdCompare, CompareOp as EtcdOp, DeleteOptions, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget,
-    Txn as EtcdTxn, TxnOp as EtcdTxnOp, TxnOpResponse, TxnResponse,
+    Compare as EtcdCompare, CompareOp as EtcdOp, DeleteOptions, GetOptions, KeyValue, PutOptions, SortOrder,
+    SortTarget, Txn as EtcdTxn, TxnOp as EtcdTxnOp, TxnOpResponse, TxnResponse,
 };
 use norikv_core::{
     Call, Compare, CompareOp, CompareTarget, DeleteRangeResult, DeleteResult, Error, ErrorKind, Order, Page,
@@ -21,7 +21,7 @@ use crate::{
     entries::{TERM, entry, header_version, version},
     reads::unexpected,
     store::Inner,
-    writes::{Record, condition, lease_error},
+    writes::{Record, condition, lease_error, to_its_end},
 };
 
 /// How often a transaction is made again because a write with one of its idempotency keys happened meanwhile.
@@ -30,14 +30,22 @@ const REPEATS: u32 = 8;
 /// What a step of ours is in etcd's transaction.
 enum Step {
     /// A put, and whether it is remembered; or one that has happened.
-    Put { remembered: bool, happened: Option<PutResult> },
+    Put {
+        remembered: bool,
+        happened: Option<PutResult>,
+    },
     /// A delete; or one that has happened.
-    Delete { happened: Option<DeleteResult> },
+    Delete {
+        happened: Option<DeleteResult>,
+    },
     /// A range delete of so many parts.
     DeleteRange(usize),
     Get,
     /// A scan of so many parts.
-    Scan { parts: usize, limit: u64 },
+    Scan {
+        parts: usize,
+        limit: u64,
+    },
 }
 
 /// A condition that a branch has besides what it does.
@@ -56,12 +64,14 @@ struct Branch {
 }
 
 impl Inner {
-    pub(crate) async fn txn(&self, request: Txn, call: Call) -> Result<norikv_core::TxnResult> {
+    pub(crate) async fn txn(self: &Arc<Self>, request: Txn, call: Call) -> Result<norikv_core::TxnResult> {
         request.check(self.connection.settings().max_value_bytes)?;
-        let mut turns = Vec::new();
-        for key in self.keys_of(&request)? {
-            turns.push(self.order.write(&key).await);
-        }
+        let turns = self.order.write_all(&self.keys_of(&request)?).await;
+        let inner = Arc::clone(self);
+        to_its_end(turns, async move { inner.txn_in_turn(request, call).await }).await
+    }
+
+    async fn txn_in_turn(&self, request: Txn, call: Call) -> Result<norikv_core::TxnResult> {
         let mut leases = Vec::new();
         let result = self.txn_with(&request, &mut leases, call).await;
         if result.is_err() {
@@ -72,7 +82,12 @@ impl Inner {
         result
     }
 
-    async fn txn_with(&self, request: &Txn, leases: &mut Vec<i64>, call: Call) -> Result<norikv_core::TxnResult> {
+    async fn txn_with(
+        &self,
+        request: &Txn,
+        leases: &mut Vec<i64>,
+        call: Call,
+    ) -> Result<norikv_core::TxnResult> {
         let ask = if request.is_read_only() { Ask::Read } else { Ask::Once };
         let lease_of = self.leases_of(request, leases, call).await?;
         for _ in 0..REPEATS {
@@ -192,7 +207,8 @@ impl Inner {
                     let lease = *leases.next().unwrap_or(&0);
                     let key = self.keys.outer(&put.key)?;
                     let fingerprint = put.fingerprint();
-                    if let Some((_, version)) = repeated(happened, put.idempotency_key.as_ref(), fingerprint)? {
+                    if let Some((_, version)) = repeated(happened, put.idempotency_key.as_ref(), fingerprint)?
+                    {
                         let happened = Some(PutResult { version, prev_entry: None });
                         branch.steps.push(Step::Put { remembered: false, happened });
                         continue;
@@ -208,7 +224,11 @@ impl Inner {
                     if let Some(id) = &put.idempotency_key {
                         let record = self.keys.record(id);
                         let options = PutOptions::new().with_lease(self.record_lease(call).await?);
-                        branch.ops.push(EtcdTxnOp::put(record.clone(), Record::value(fingerprint, true), Some(options)));
+                        branch.ops.push(EtcdTxnOp::put(
+                            record.clone(),
+                            Record::value(fingerprint, true),
+                            Some(options),
+                        ));
                         branch.checks.push(Check::New { record });
                     }
                 }
@@ -382,11 +402,15 @@ impl Inner {
             let key = self.keys.outer(key)?;
             match target {
                 CompareTarget::Value(value) => value_compare(key, *op, value, &mut simple, &mut not_less),
-                CompareTarget::Version(asked) => simple.extend(version_compare(key, *op, *asked, EtcdCompare::mod_revision)),
+                CompareTarget::Version(asked) => {
+                    simple.extend(version_compare(key, *op, *asked, EtcdCompare::mod_revision))
+                }
                 CompareTarget::CreateVersion(asked) => {
                     simple.extend(version_compare(key, *op, *asked, EtcdCompare::create_revision));
                 }
-                CompareTarget::Generation(asked) => simple.extend(number_compare(key, *op, *asked, EtcdCompare::version)),
+                CompareTarget::Generation(asked) => {
+                    simple.extend(number_compare(key, *op, *asked, EtcdCompare::version))
+                }
                 CompareTarget::Lease(asked) => simple.extend(lease_compare(key, *op, *asked)),
                 CompareTarget::Exists(asked) => {
                     let there = *asked == (*op == CompareOp::Equal);
@@ -429,7 +453,9 @@ impl Branch {
             .checks
             .iter()
             .map(|check| match check {
-                Check::Condition { outer: key, .. } | Check::New { record: key } => EtcdTxnOp::get(key.clone(), None),
+                Check::Condition { outer: key, .. } | Check::New { record: key } => {
+                    EtcdTxnOp::get(key.clone(), None)
+                }
             })
             .collect();
         vec![EtcdTxnOp::txn(EtcdTxn::new().when(compares).and_then(self.ops.clone()).or_else(gets))]

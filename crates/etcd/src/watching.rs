@@ -2,15 +2,18 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use etcd_client::{Event as EtcdEvent, EventType, WatchFilterType, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{
+    Event as EtcdEvent, EventType, GetOptions, WatchFilterType, WatchOptions, WatchResponse, WatchStream,
+};
 use futures_util::stream;
 use norikv_core::{
-    Backoff, Call, Entry, Error, ErrorKind, Event, EventKind, EventReason, FieldName, PROGRESS_INTERVAL, Result,
-    Version, Watch, WatchBatch, Watching,
+    Backoff, Call, Entry, Error, ErrorKind, Event, EventKind, EventReason, FieldName, PROGRESS_INTERVAL,
+    Result, Version, Watch, WatchBatch, Watching,
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
+    connection::{Ask, MAX_REPLY_BYTES},
     entries::{entry, revision, version},
     error::failed,
     keys::EtcdRange,
@@ -65,18 +68,26 @@ impl Inner {
 
     /// The oldest version that can be read, if something was compacted.
     pub(crate) async fn floor(&self, call: Call) -> Result<Option<Version>> {
+        // What the first revision still answers was not compacted.
+        let first = self
+            .connection
+            .ask_kv(Ask::Read, call, |mut kv| async move {
+                kv.get(b"\0".to_vec(), Some(GetOptions::new().with_count_only().with_revision(1))).await
+            })
+            .await;
+        match first {
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() != ErrorKind::Compacted => return Err(error),
+            Err(_) => {}
+        }
         let (client, at) = self.connection.watcher().await.map_err(|failed| failed.error)?;
         let asking = async {
-            // A watch from the beginning ends at once with the oldest version that it could begin at, if that is another.
+            // A watch from the beginning ends with the oldest revision that it could begin at.
             let options = WatchOptions::new().with_start_revision(1);
-            let mut stream = client.watch_client().watch("\0norikv.floor", Some(options)).await?;
-            stream.request_progress().await?;
+            let mut stream = client.watch_client().watch("\0", Some(options)).await?;
             while let Some(response) = stream.message().await? {
                 if response.compact_revision() > 0 {
                     return Ok(Some(version(response.compact_revision())));
-                }
-                if !response.created() {
-                    break;
                 }
             }
             Ok(None)
@@ -265,7 +276,11 @@ impl Follower {
         }
         let options = options.with_filters(filters);
         let opening = async {
-            let mut stream = client.watch_client().watch(self.range.start.clone(), Some(options)).await?;
+            let mut stream = client
+                .watch_client()
+                .max_decoding_message_size(MAX_REPLY_BYTES)
+                .watch(self.range.start.clone(), Some(options))
+                .await?;
             let first = stream.message().await?;
             Ok::<_, etcd_client::Error>((stream, first))
         };
@@ -274,7 +289,8 @@ impl Follower {
             Ok(Ok((stream, Some(first)))) => {
                 let now = Instant::now();
                 self.failures = 0;
-                self.stream = Some(Streaming { stream, member, heard: now, ask: now + PROGRESS_INTERVAL / 2 });
+                self.stream =
+                    Some(Streaming { stream, member, heard: now, ask: now + PROGRESS_INTERVAL / 2 });
                 return self.hear(&first);
             }
             Ok(Ok((_, None))) => unavailable(self.inner.connection.address(member), "ended the watch"),
@@ -293,7 +309,9 @@ fn unavailable(address: &str, what: &str) -> Error {
 fn compacted(asked: Version, floor: Version) -> Error {
     Error::new(
         ErrorKind::Compacted,
-        format!("the history from version {asked} on has been compacted; the oldest that can be read is {floor}"),
+        format!(
+            "the history from version {asked} on has been compacted; the oldest that can be read is {floor}"
+        ),
     )
     .with(FieldName::CompactVersion, floor)
 }

@@ -1,10 +1,13 @@
 //! Writes: each is one transaction of etcd's, its condition and the record of its idempotency key included.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use etcd_client::{
-    Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, Txn, TxnOp, TxnOpResponse,
-    TxnResponse,
+    Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, Txn, TxnOp,
+    TxnOpResponse, TxnResponse,
 };
 use norikv_core::{
     Call, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Error, ErrorKind, LeaseId, Precondition, Put,
@@ -34,7 +37,8 @@ impl Record {
     /// A record that was found. It was written with what it tells of, so that its revision is that write's; a delete of
     /// nothing has none, and answered the one before.
     pub(crate) fn of(found: &KeyValue) -> Result<Self> {
-        let corrupt = || Error::new(ErrorKind::Corruption, "the record of an idempotency key is not what was written");
+        let corrupt =
+            || Error::new(ErrorKind::Corruption, "the record of an idempotency key is not what was written");
         let (fingerprint, deleted) = found.value().split_at_checked(16).ok_or_else(corrupt)?;
         let fingerprint = u128::from_be_bytes(fingerprint.try_into().map_err(|_| corrupt())?);
         let deleted = match deleted {
@@ -64,10 +68,15 @@ pub(crate) struct RecordLease {
 }
 
 impl Inner {
-    pub(crate) async fn put(&self, request: Put, call: Call) -> Result<PutResult> {
+    pub(crate) async fn put(self: &Arc<Self>, request: Put, call: Call) -> Result<PutResult> {
         request.check(self.connection.settings().max_value_bytes)?;
         let key = self.keys.outer(&request.key)?;
-        let _turn = self.order.write(&key).await;
+        let turn = self.order.write(&key).await;
+        let inner = Arc::clone(self);
+        to_its_end(turn, async move { inner.put_in_turn(request, key, call).await }).await
+    }
+
+    async fn put_in_turn(&self, request: Put, key: Vec<u8>, call: Call) -> Result<PutResult> {
         let lease = self.lease_of(&request, call).await?;
         let result = self.put_with(&request, key, lease, call).await;
         if result.is_err() && request.ttl.is_some() {
@@ -106,7 +115,8 @@ impl Inner {
             then.push(TxnOp::put(record.clone(), value, Some(options)));
             compares.push(Compare::create_revision(record.clone(), CompareOp::Equal, 0));
         }
-        let Answer { value: response, doubt } = self.guarded(compares, then, &key, record.as_deref(), call).await?;
+        let Answer { value: response, doubt } =
+            self.guarded(compares, then, &key, record.as_deref(), call).await?;
         if response.succeeded() {
             let Some(TxnOpResponse::Put(mut put)) = response.op_responses().into_iter().next() else {
                 return Err(unexpected());
@@ -124,10 +134,15 @@ impl Inner {
         Err(self.refusal(&request.key, request.precondition, found.as_ref(), doubt))
     }
 
-    pub(crate) async fn delete(&self, request: Delete, call: Call) -> Result<DeleteResult> {
+    pub(crate) async fn delete(self: &Arc<Self>, request: Delete, call: Call) -> Result<DeleteResult> {
         request.check()?;
         let key = self.keys.outer(&request.key)?;
-        let _turn = self.order.write(&key).await;
+        let turn = self.order.write(&key).await;
+        let inner = Arc::clone(self);
+        to_its_end(turn, async move { inner.delete_in_turn(request, key, call).await }).await
+    }
+
+    async fn delete_in_turn(&self, request: Delete, key: Vec<u8>, call: Call) -> Result<DeleteResult> {
         if !request.is_repeatable() {
             let answer = self
                 .connection
@@ -157,12 +172,17 @@ impl Inner {
                     .or_else(vec![write(false)]),
             )];
         }
-        let Answer { value: response, doubt } = self.guarded(compares, then, &key, record.as_deref(), call).await?;
+        let Answer { value: response, doubt } =
+            self.guarded(compares, then, &key, record.as_deref(), call).await?;
         if response.succeeded() {
             let at = header_version(response.header())?;
             return match response.op_responses().into_iter().next() {
-                Some(TxnOpResponse::Delete(delete)) => Ok(DeleteResult { deleted: delete.deleted() > 0, version: at }),
-                Some(TxnOpResponse::Txn(inner)) if inner.succeeded() => Ok(DeleteResult { deleted: true, version: at }),
+                Some(TxnOpResponse::Delete(delete)) => {
+                    Ok(DeleteResult { deleted: delete.deleted() > 0, version: at })
+                }
+                Some(TxnOpResponse::Txn(inner)) if inner.succeeded() => {
+                    Ok(DeleteResult { deleted: true, version: at })
+                }
                 // The record took a revision, and the delete of nothing none.
                 Some(TxnOpResponse::Txn(_)) => {
                     Ok(DeleteResult { deleted: false, version: Version::new(at.term, at.index - 1) })
@@ -226,7 +246,13 @@ impl Inner {
     }
 
     /// Why a conditional write did not take place.
-    fn refusal(&self, key: &bytes::Bytes, asked: Precondition, found: Option<&KeyValue>, doubt: bool) -> Error {
+    fn refusal(
+        &self,
+        key: &bytes::Bytes,
+        asked: Precondition,
+        found: Option<&KeyValue>,
+        doubt: bool,
+    ) -> Error {
         let actual = found.map(|found| version(found.mod_revision()));
         let error = match asked {
             Precondition::NotExists => Error::already_exists(key, actual),
@@ -296,6 +322,20 @@ impl Inner {
         *current = Some(RecordLease { id, until });
         Ok(id)
     }
+}
+
+/// Does what may have been sent to its end, also if nobody waits for it any more: until then it keeps its turn, so that nothing
+/// made later takes effect before it.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    turn: impl Send + 'static,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::spawn(async move {
+        let result = work.await;
+        drop(turn);
+        result
+    });
+    done.await.map_err(|error| Error::internal("a call to etcd was interrupted").caused_by(error))?
 }
 
 /// A time in whole seconds, rounded up.
