@@ -6,6 +6,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { must } from './lib/exec.mjs';
 import { addonPath, hostPlatform, libraryName, requirePlatform, root } from './lib/platform.mjs';
+import { needProtoc } from './lib/protoc.mjs';
 
 const { values } = parseArgs({
   options: { platform: { type: 'string' }, target: { type: 'string' } },
@@ -17,6 +18,7 @@ if (existsSync(path.join(root, 'Cargo.lock'))) args.push('--locked');
 // cargo alone builds a musl target with a static C library, and a static one cannot be a shared library.
 const env = platform.endsWith('musl') ? { RUSTFLAGS: '-C target-feature=-crt-static' } : {};
 if (values.target !== undefined) args.push('--target', values.target);
+await needProtoc();
 await must('cargo', args, { env });
 
 const targetDirectory = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');

@@ -8,6 +8,7 @@ import { countCargoTest, countCheck, countJest, countNextest, countOwn } from '.
 import { depsAreFresh } from './deps.mjs';
 import { npmCommand, run } from './exec.mjs';
 import { root } from './platform.mjs';
+import { protoc } from './protoc.mjs';
 import { CANNOT, canBuildForWeb } from './wasm.mjs';
 
 export const logs = path.join(root, 'target', 'test-logs');
@@ -23,9 +24,14 @@ async function cxx() {
   return (await run(compiler, ['--version'])).code === 0 ? [] : aptInstall('g++');
 }
 
-/** etcd, which our stores are held against. */
+/** A C++ compiler and protoc, which some of our dependencies are built with. */
+const compilers = async () => [...(await cxx()), ...(await protoc())];
+
+/** etcd, which our stores are held against, and its command. */
 async function etcd() {
-  return (await run('etcd', ['--version'])).code === 0 ? [] : aptInstall('etcd-server');
+  const server = await run('etcd', ['--version']);
+  const command = await run('etcdctl', ['version'], { env: { ETCDCTL_API: '3' } });
+  return server.code === 0 && command.code === 0 ? [] : aptInstall('etcd-server etcd-client');
 }
 
 const NO_CHROMIUM = 'there is no Chromium here (CHROMIUM_PATH)';
@@ -47,7 +53,7 @@ async function nextest() {
   const tests = ['cargo', 'nextest', 'run', '--workspace', '--no-fail-fast'];
   const { code } = await run('cargo', ['nextest', '--version']);
   const runner = code === 0 ? [] : [['cargo', 'install', 'cargo-nextest', '--locked']];
-  return [...(await etcd()), ...runner, tests];
+  return [...(await compilers()), ...(await etcd()), ...runner, tests];
 }
 
 /** A plan for the browsers' build, or why this machine cannot have it. */
@@ -96,7 +102,7 @@ export const steps = [
     title: 'clippy',
     limit: 15,
     plan: async () => [
-      ...(await cxx()),
+      ...(await compilers()),
       ['cargo', 'clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'],
     ],
   },
@@ -105,7 +111,7 @@ export const steps = [
     name: 'doctest',
     title: 'Rust doc tests',
     limit: 10,
-    plan: () => [['cargo', 'test', '--doc', '--workspace']],
+    plan: async () => [...(await compilers()), ['cargo', 'test', '--doc', '--workspace']],
     count: countCargoTest,
   },
   {
