@@ -10,6 +10,7 @@ import { addonPath, hostPlatform } from '../scripts/lib/platform.mjs';
 import { factOf } from './lib/children.mjs';
 import { browserGrowth, sizes, startForPages } from './lib/browser.mjs';
 import { startEtcd, startNorikv, startNorikvOn } from './lib/servers.mjs';
+import { etcd } from './etcd/rows.mjs';
 import { recipes } from './recipes/rows.mjs';
 import { vectors } from './vectors/rows.mjs';
 
@@ -470,4 +471,5 @@ export const groups = [
   browserFacts,
   vectors,
   recipes,
+  etcd,
 ];

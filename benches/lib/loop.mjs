@@ -2,6 +2,7 @@
 import { fanOut, lag } from './coordination.mjs';
 import { makeKeys, makeValues, randomNumbers } from './keys.mjs';
 import { drive } from './lanes.mjs';
+import { replay } from './replay.mjs';
 
 const values = makeValues();
 let keys = [];
@@ -19,7 +20,7 @@ const calls = {
 };
 
 /** Kinds of work that are no calls in a loop. */
-const works = { lag, fanOut };
+const works = { lag, fanOut, replay };
 
 /**
  * `flight` callers for `ms` milliseconds, each making one call after the other.

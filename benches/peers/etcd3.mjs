@@ -9,8 +9,10 @@ export async function open({ address }) {
     put,
     txn: (key, value) =>
       client.if(key, 'Version', '>', 0).then(client.put(key).value(value)).commit(),
-    async watch(prefix, onEvent) {
-      const watcher = await client.watch().prefix(prefix).create();
+    async watch(prefix, onEvent, from) {
+      const watch = client.watch().prefix(prefix);
+      if (from !== undefined) watch.startRevision(from.header.revision);
+      const watcher = await watch.create();
       watcher.on('put', ({ value }) => onEvent(value.toString()));
       return () => watcher.cancel();
     },

@@ -8,8 +8,8 @@ export async function open(config) {
     put: (key, value) => client.put(key, value),
     txn: (key, value) =>
       client.txn().if(compare(key).generation.greater(0)).then(op.put(key, value)).commit(),
-    async watch(prefix, onEvent) {
-      const watch = client.watch({ prefix });
+    async watch(prefix, onEvent, fromVersion) {
+      const watch = client.watch({ prefix }, { fromVersion });
       await watch.ready;
       void (async () => {
         for await (const { events } of watch) for (const { entry } of events) onEvent(entry.text());

@@ -1,7 +1,9 @@
 //! A plain tonic client that makes one unary call after the other on one connection.
 //!
 //! `rust-client <host:port>` says `{}` when it is connected, reads one measurement a line from stdin, as JSON, and
-//! answers each with a line. It speaks as `lib/worker.mjs` does.
+//! answers each with a line. It speaks as `lib/worker.mjs` does. `rust-client etcd <host:port>` does the same to an etcd.
+
+mod etcd;
 
 use std::{
     cell::{Cell, RefCell},
@@ -45,18 +47,30 @@ struct Measured {
 type AnyError = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), AnyError> {
-    let address = std::env::args().nth(1).ok_or("usage: rust-client <host:port>")?;
+    let mut args = std::env::args().skip(1);
+    let usage = "usage: rust-client [etcd] <host:port>";
+    let first = args.next().ok_or(usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
-        let channel = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;
-        println!("{{}}");
-        let mut lines = lines();
-        while let Some(line) = lines.recv().await {
-            let measured = measure(&channel, &serde_json::from_str(&line)?).await?;
-            println!("{}", serde_json::to_string(&measured)?);
+        if first == "etcd" {
+            let address = args.next().ok_or(usage)?;
+            let client = etcd_client::Client::connect([address], None).await?;
+            return answer(async |what| etcd::measure(&client, what).await).await;
         }
-        Ok(())
+        let channel = Endpoint::from_shared(format!("http://{first}"))?.tcp_nodelay(true).connect().await?;
+        answer(async |what| measure(&channel, what).await).await
     })
+}
+
+/// Answers each line of stdin.
+async fn answer(measure: impl AsyncFn(&Measure) -> Result<Measured, AnyError>) -> Result<(), AnyError> {
+    println!("{{}}");
+    let mut lines = lines();
+    while let Some(line) = lines.recv().await {
+        let measured = measure(&serde_json::from_str(&line)?).await?;
+        println!("{}", serde_json::to_string(&measured)?);
+    }
+    Ok(())
 }
 
 /// The lines of stdin, read on a thread of their own: the connection lives on between measurements.
