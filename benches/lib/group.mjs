@@ -71,7 +71,8 @@ export async function runGroup(group, rows, { rounds, scale, large, rustClient, 
 
 async function hire(worker, at, { rustClient, browsers }) {
   if (worker.page !== undefined) return browsers.page(worker.page, at.address);
-  if (worker.file === 'rust') return startWorker(await rustClient(), [...(worker.args ?? []), at.address]);
+  if (worker.file === 'rust')
+    return startWorker(await rustClient(), [...(worker.args ?? []), at.address]);
   const settings = JSON.stringify({ keys: worker.keys, ...worker.settings(at) });
   return startWorker(process.execPath, [workerFile, worker.file, settings], { cwd: benches });
 }

@@ -166,7 +166,7 @@ impl Connection {
             }
             self.retried.fetch_add(1, Ordering::Relaxed);
             // The next member is asked at once; only when all have failed is there a pause.
-            if attempts as usize % self.endpoints.len() == 0 || full {
+            if (attempts as usize).is_multiple_of(self.endpoints.len()) || full {
                 sleep(delay).await;
             }
         }

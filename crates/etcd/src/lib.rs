@@ -9,6 +9,7 @@ mod address;
 mod connection;
 mod entries;
 mod error;
+mod gather;
 mod keys;
 mod leases;
 mod order;

@@ -3,13 +3,12 @@
 
 use std::{
     collections::HashMap,
-    future::{Future, poll_fn},
-    pin::Pin,
+    future::poll_fn,
     sync::{Arc, Mutex, PoisonError, Weak},
     task::Poll,
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use norikv_core::xxhash64;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
@@ -48,7 +47,7 @@ impl KeyOrder {
     /// Waits for the turn of a write of several keys, each once. Its places are taken at once in all of them, so that of two such
     /// calls one is first everywhere.
     pub(crate) async fn write_all(&self, all: &[Vec<u8>]) -> Vec<Turn> {
-        let mut turns: Option<Pin<Box<dyn Future<Output = Vec<OwnedRwLockWriteGuard<()>>> + Send>>> = None;
+        let mut turns: Option<BoxFuture<'_, Vec<OwnedRwLockWriteGuard<()>>>> = None;
         let guards = poll_fn(|context| {
             if let Some(turns) = &mut turns {
                 return turns.as_mut().poll(context);

@@ -1,5 +1,7 @@
 //! Reads: one key, many, a page of a range, a count.
 
+use std::sync::Arc;
+
 use etcd_client::{GetOptions, GetResponse, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
 use norikv_core::{
     Call, Consistency, Count, CountResult, Entry, Error, ErrorKind, FieldName, Get, GetMany, Order, Page,
@@ -20,10 +22,20 @@ const PAGE_BYTES: usize = 8 * 1024 * 1024;
 const MANY: usize = 128;
 
 impl Inner {
-    pub(crate) async fn get(&self, request: Get, call: Call) -> Result<Option<Entry>> {
+    pub(crate) async fn get(self: &Arc<Self>, request: Get, call: Call) -> Result<Option<Entry>> {
         let key = self.keys.outer(&request.key)?;
         let _turn = self.order.read(&key).await;
-        let options = with_consistency(GetOptions::new(), request.consistency);
+        self.get_gathered(key, request.consistency, call).await
+    }
+
+    /// One get by itself.
+    pub(crate) async fn get_alone(
+        &self,
+        key: Vec<u8>,
+        consistency: Consistency,
+        call: Call,
+    ) -> Result<Option<Entry>> {
+        let options = with_consistency(GetOptions::new(), consistency);
         let answer = self
             .connection
             .ask_kv(Ask::Read, call, |mut kv| {
@@ -32,7 +44,13 @@ impl Inner {
             })
             .await?;
         let mut response = answer.value;
-        Ok(response.take_kvs().pop().map(|found| entry(&self.keys, found)))
+        Ok(response.take_kvs().pop().map(|found| self.seen(found)))
+    }
+
+    /// An entry that was read, by whose size the next reads are asked for.
+    pub(crate) fn seen(&self, found: etcd_client::KeyValue) -> Entry {
+        self.learn_size(std::slice::from_ref(&found));
+        entry(&self.keys, found)
     }
 
     pub(crate) async fn get_many(&self, request: GetMany, call: Call) -> Result<Vec<Option<Entry>>> {

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, Notify};
 use crate::{
     connection::{Ask, Connection},
     entries::{revision, version},
+    gather::Gather,
     keys::Keys,
     order::KeyOrder,
     reads::PAGE,
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) connection: Connection,
     pub(crate) keys: Keys,
     pub(crate) order: KeyOrder,
+    pub(crate) gather: Gather,
     pub(crate) records: Mutex<Option<RecordLease>>,
     /// The least time to live of a lease, in seconds, as far as members have told.
     pub(crate) least_ttl: AtomicU64,
@@ -75,6 +77,7 @@ impl EtcdStore {
             keys: Keys::new(&settings.prefix),
             connection: Connection::new(settings),
             order: KeyOrder::default(),
+            gather: Gather::default(),
             records: Mutex::new(None),
             least_ttl: AtomicU64::new(0),
             value_bytes: AtomicUsize::new(0),

@@ -108,7 +108,7 @@ impl Inner {
                 Err(error) => return Err(self.lease_in(request, error)),
             };
             let version = header_version(response.header())?;
-            let (succeeded, responses) = taken(response, not_less.len())?;
+            let (succeeded, responses) = taken(&response, not_less.len())?;
             let branch = if succeeded { &then } else { &otherwise };
             if let Some(results) = self.results(branch, responses, version, doubt)? {
                 return Ok(norikv_core::TxnResult { succeeded, version, results });
@@ -164,10 +164,10 @@ impl Inner {
                 TxnOp::Delete(delete) => &delete.idempotency_key,
                 _ => continue,
             };
-            if let Some(id) = id {
-                if !ids.contains(&id) {
-                    ids.push(id);
-                }
+            if let Some(id) = id
+                && !ids.contains(&id)
+            {
+                ids.push(id);
             }
         }
         if ids.is_empty() {
@@ -310,7 +310,7 @@ impl Inner {
         if !branch.checks.is_empty() {
             let Some(TxnOpResponse::Txn(inner)) = responses.next() else { return Err(unexpected()) };
             if !inner.succeeded() {
-                return self.refused(branch, inner, doubt).map(|()| None);
+                return self.refused(branch, &inner, doubt).map(|()| None);
             }
             responses = inner.op_responses().into_iter();
         }
@@ -367,7 +367,7 @@ impl Inner {
     }
 
     /// Why a branch was refused, unless it is to be made again.
-    fn refused(&self, branch: &Branch, inner: TxnResponse, doubt: bool) -> Result<()> {
+    fn refused(&self, branch: &Branch, inner: &TxnResponse, doubt: bool) -> Result<()> {
         let mut found = inner.op_responses().into_iter().map(|response| match response {
             TxnOpResponse::Get(mut get) => Ok(get.take_kvs().pop()),
             _ => Err(unexpected()),
@@ -403,13 +403,13 @@ impl Inner {
             match target {
                 CompareTarget::Value(value) => value_compare(key, *op, value, &mut simple, &mut not_less),
                 CompareTarget::Version(asked) => {
-                    simple.extend(version_compare(key, *op, *asked, EtcdCompare::mod_revision))
+                    simple.extend(version_compare(key, *op, *asked, EtcdCompare::mod_revision));
                 }
                 CompareTarget::CreateVersion(asked) => {
                     simple.extend(version_compare(key, *op, *asked, EtcdCompare::create_revision));
                 }
                 CompareTarget::Generation(asked) => {
-                    simple.extend(number_compare(key, *op, *asked, EtcdCompare::version))
+                    simple.extend(number_compare(key, *op, *asked, EtcdCompare::version));
                 }
                 CompareTarget::Lease(asked) => simple.extend(lease_compare(key, *op, *asked)),
                 CompareTarget::Exists(asked) => {
@@ -493,7 +493,7 @@ fn nested(
 }
 
 /// Which branch was taken, and what its steps answered.
-fn taken(response: TxnResponse, mut within: usize) -> Result<(bool, Vec<TxnOpResponse>)> {
+fn taken(response: &TxnResponse, mut within: usize) -> Result<(bool, Vec<TxnOpResponse>)> {
     let mut succeeded = response.succeeded();
     let mut responses = response.op_responses();
     while succeeded && within > 0 {

@@ -309,10 +309,10 @@ impl Inner {
     /// The lease that records are written with now: one for all of an hour, or of a 24th of their time.
     pub(crate) async fn record_lease(&self, call: Call) -> Result<i64> {
         let mut current = self.records.lock().await;
-        if let Some(lease) = &*current {
-            if Instant::now() < lease.until {
-                return Ok(lease.id);
-            }
+        if let Some(lease) = &*current
+            && Instant::now() < lease.until
+        {
+            return Ok(lease.id);
         }
         let window = self.connection.settings().idempotency_window;
         let shared = window / 24;
