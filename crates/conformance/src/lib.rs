@@ -7,11 +7,14 @@
 //! norikv_conformance::conformance!(memory, Memory, [plain, full]);
 //! ```
 //!
-//! [`Proxy`] stands between a client and a server and cuts, delays or swallows what passes.
+//! [`Proxy`] stands between a client and a server and cuts, delays or swallows what passes. `EtcdCluster` is a cluster of
+//! real etcd members with such proxies between all of them.
 
 mod ask;
 mod ask_vectors;
 mod check;
+#[cfg(unix)]
+mod etcd;
 mod proxy;
 mod reference;
 pub mod rules;
@@ -25,6 +28,8 @@ pub use ask::{
     when_exists, with_lease, within,
 };
 pub use check::{Check, Failure, refused};
+#[cfg(unix)]
+pub use etcd::{EtcdCluster, EtcdOptions};
 pub use proxy::{Proxy, Way};
 pub use run::{run_on_store, run_on_world};
 pub use watcher::{Watcher, refused_watch};
