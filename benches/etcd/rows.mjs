@@ -36,7 +36,8 @@ const row = (work, measure, metric, theirs, budget, by = 'norikv') => ({
 
 const get = { op: 'get', flight: FLIGHT };
 const put = { op: 'put', flight: FLIGHT };
-const replay = { op: 'replay' };
+const oneWatch = { op: 'follow', flight: 1 };
+const tenWatches = { op: 'follow', flight: 10 };
 
 export const etcd = {
   name: 'etcd',
@@ -72,7 +73,8 @@ export const etcd = {
     row('put, 64 in flight: client CPU per call', put, cpuPerCall, 'etcd3', 2),
     row('get through norikv serve, 64 in flight', get, perSecond, 'direct', 0.6, 'served'),
     row('put through norikv serve, 64 in flight', put, perSecond, 'direct', 0.6, 'served'),
-    row('watch: 10,000 events of the past, none missing', replay, perSecond, 'etcd3', 2),
-    row('watch: client CPU per event', replay, cpuPerCall, 'etcd3', 2),
+    row('one watch is told 10,000 events', oneWatch, perSecond, 'etcd3', 2),
+    row('ten watches are told 10,000 events each', tenWatches, perSecond, 'etcd3', 2),
+    row('ten watches: client CPU per event', tenWatches, cpuPerCall, 'etcd3', 2),
   ],
 };

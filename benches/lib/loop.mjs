@@ -2,7 +2,7 @@
 import { fanOut, lag } from './coordination.mjs';
 import { makeKeys, makeValues, randomNumbers } from './keys.mjs';
 import { drive } from './lanes.mjs';
-import { replay } from './replay.mjs';
+import { follow } from './follow.mjs';
 
 const values = makeValues();
 let keys = [];
@@ -20,7 +20,7 @@ const calls = {
 };
 
 /** Kinds of work that are no calls in a loop. */
-const works = { lag, fanOut, replay };
+const works = { lag, fanOut, follow };
 
 /**
  * `flight` callers for `ms` milliseconds, each making one call after the other.
@@ -30,7 +30,7 @@ const works = { lag, fanOut, replay };
  */
 export async function measure(store, what) {
   const { op, flight = 1, ms, keys: keyCount = 1, timed = false, lookEvery } = what;
-  if (works[op] !== undefined) return works[op](store, { ms });
+  if (works[op] !== undefined) return works[op](store, { ms, flight });
   if (keys.length !== keyCount) keys = makeKeys(keyCount);
   const call = calls[op] ?? ((_, n) => store[op](n));
   const cpu = process.cpuUsage();

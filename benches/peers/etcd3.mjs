@@ -9,9 +9,17 @@ export async function open({ address }) {
     put,
     txn: (key, value) =>
       client.if(key, 'Version', '>', 0).then(client.put(key).value(value)).commit(),
+    async putAll(pairs) {
+      const puts = pairs.map(([key, value]) => client.put(key).value(value));
+      const { header } = await client
+        .if('never', 'Version', '==', 0)
+        .then(...puts)
+        .commit();
+      return header.revision;
+    },
     async watch(prefix, onEvent, from) {
       const watch = client.watch().prefix(prefix);
-      if (from !== undefined) watch.startRevision(from.header.revision);
+      if (from !== undefined) watch.startRevision(from);
       const watcher = await watch.create();
       watcher.on('put', ({ value }) => onEvent(value.toString()));
       return () => watcher.cancel();

@@ -8,6 +8,14 @@ export async function open(config) {
     put: (key, value) => client.put(key, value),
     txn: (key, value) =>
       client.txn().if(compare(key).generation.greater(0)).then(op.put(key, value)).commit(),
+    async putAll(pairs) {
+      const puts = pairs.map(([key, value]) => op.put(key, value));
+      const { version } = await client
+        .txn()
+        .then(...puts)
+        .commit();
+      return version;
+    },
     async watch(prefix, onEvent, fromVersion) {
       const watch = client.watch({ prefix }, { fromVersion });
       await watch.ready;
