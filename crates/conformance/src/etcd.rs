@@ -379,6 +379,7 @@ impl EtcdCluster {
         arguments.extend(self.options.flags.iter().cloned());
         let process = Process::start("etcd", &arguments, &self.log(at))
             .map_err(|error| broken("etcd cannot be started; it has to be on the PATH").caused_by(error))?;
+        self.links.know(at, process.id());
         *lock(&member.process) = Some(process);
         Ok(())
     }

@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    io,
+    fs, io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
 };
@@ -19,12 +19,15 @@ const MOST_HEAD: usize = 16 * 1024;
 
 /// The ways between the members: one for each pair and direction, so that one member can be cut off from the others.
 ///
-/// All members know another by one address, that of its [`Door`], which tells by what is said first who comes.
+/// All members know another by one address, that of its [`Door`], which finds out who comes: by the process that has the
+/// other end, where the system tells, and by what is said first.
 pub(crate) struct Links {
     shared: Arc<Shared>,
 }
 
 struct Shared {
+    /// The process of each member.
+    processes: Mutex<HashMap<usize, i32>>,
     /// Which member is behind a door.
     doors: Mutex<HashMap<SocketAddr, usize>>,
     /// By who comes and who is gone to.
@@ -67,7 +70,8 @@ impl Links {
             anyone.push(Proxy::start(*to).await?);
         }
         let isolated = Mutex::new(vec![false; peers.len()]);
-        Ok(Self { shared: Arc::new(Shared { doors: Mutex::default(), pairs, anyone, isolated }) })
+        let (processes, doors) = (Mutex::default(), Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { processes, doors, pairs, anyone, isolated }) })
     }
 
     pub(crate) async fn door(&self, to: usize) -> io::Result<Door> {
@@ -90,6 +94,11 @@ impl Links {
         Ok(Door { local_addr, accepts: accepts.abort_handle() })
     }
 
+    /// Tells which process a member is.
+    pub(crate) fn know(&self, member: usize, process: i32) {
+        lock(&self.shared.processes).insert(member, process);
+    }
+
     pub(crate) fn is_isolated(&self, member: usize) -> bool {
         lock(&self.shared.isolated)[member]
     }
@@ -105,7 +114,7 @@ impl Links {
                 }
             }
         }
-        // These are probes of whether somebody is there, and connections that are used for more later.
+        // Who these are from is not known.
         for way in anyone {
             way.refuse();
             way.cut();
@@ -129,7 +138,11 @@ async fn lead(mut comes: TcpStream, to: usize, shared: Arc<Shared>) -> io::Resul
             return Ok(());
         }
     }
-    let from = sender(&head).and_then(|door| lock(&shared.doors).get(&door).copied());
+    let said = sender(&head).and_then(|door| lock(&shared.doors).get(&door).copied());
+    let from = said.or_else(|| {
+        let processes = lock(&shared.processes);
+        owner(&comes, processes.iter()).ok().flatten()
+    });
     let way = from.map_or(&shared.anyone[to], |from| &shared.pairs[from][to]).local_addr();
     let mut goes = TcpStream::connect(way).await?;
     for stream in [&comes, &goes] {
@@ -138,6 +151,33 @@ async fn lead(mut comes: TcpStream, to: usize, shared: Arc<Shared>) -> io::Resul
     goes.write_all(&head).await?;
     copy_bidirectional(&mut comes, &mut goes).await?;
     Ok(())
+}
+
+/// The member whose process has the other end of a connection. Only Linux tells.
+fn owner<'a>(
+    comes: &TcpStream,
+    processes: impl Iterator<Item = (&'a usize, &'a i32)>,
+) -> io::Result<Option<usize>> {
+    let ends = [comes.peer_addr()?, comes.local_addr()?].map(|end| format!(":{:04X}", end.port()));
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    let inode = table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let is_end = words.next()?.ends_with(&ends[0]) && words.next()?.ends_with(&ends[1]);
+        if is_end { words.nth(6) } else { None }
+    });
+    let Some(inode) = inode else { return Ok(None) };
+    let socket = format!("socket:[{inode}]");
+    for (member, process) in processes {
+        // One may have ended.
+        let Ok(files) = fs::read_dir(format!("/proc/{process}/fd")) else { continue };
+        if files
+            .flatten()
+            .any(|file| fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == &*socket))
+        {
+            return Ok(Some(*member));
+        }
+    }
+    Ok(None)
 }
 
 /// The door of the member that a request is from.

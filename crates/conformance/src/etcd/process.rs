@@ -40,6 +40,10 @@ impl Process {
         Ok(Self { shell, held, pid, paused: false })
     }
 
+    pub(crate) const fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     pub(crate) fn pause(&mut self) {
         self.paused = kill_process(self.pid, Signal::STOP).is_ok();
     }
