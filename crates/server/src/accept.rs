@@ -3,6 +3,7 @@ use std::{
     time::Duration,
 };
 
+use norikv_tls::TlsAcceptor;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -13,6 +14,7 @@ use crate::{
     connection::{self, ConnectionSettings},
     descriptors::{self, Spare},
     phase::{Phase, PhaseWatch, reached},
+    tls::ALERT,
     web::Web,
 };
 
@@ -27,6 +29,8 @@ const GO_AWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x1c\x07\0\0\0\0\0\0\0\0\0\0\0\
 pub(crate) struct Acceptor {
     pub(crate) listener: TcpListener,
     pub(crate) web: Web,
+    /// What makes connections of TLS, where the port speaks it.
+    pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) max_connections: usize,
     pub(crate) settings: ConnectionSettings,
     pub(crate) phase: PhaseWatch,
@@ -54,6 +58,7 @@ impl Acceptor {
     async fn accept(&self, connections: &mut JoinSet<()>) {
         let mut spare = Spare::of(&self.listener);
         let mut pause = FIRST_PAUSE;
+        let word = if self.tls.is_some() { ALERT } else { GO_AWAY };
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -64,12 +69,12 @@ impl Acceptor {
                     pause = FIRST_PAUSE;
                     if connections.len() >= self.max_connections {
                         tracing::warn!(%peer, max = self.max_connections, "refused: too many connections");
-                        refuse(stream);
+                        refuse(stream, word);
                         continue;
                     }
                     if descriptors::are_scarce(&stream) {
                         tracing::warn!(%peer, "refused: too few descriptors are left to the process");
-                        refuse(stream);
+                        refuse(stream, word);
                         continue;
                     }
                     // Answers are small and complete: waiting to fill a packet would only delay them.
@@ -78,13 +83,13 @@ impl Acceptor {
                         continue;
                     }
                     let (web, phase) = (self.web.for_connection(), self.phase.clone());
-                    connections.spawn(connection::serve(stream, web, self.settings, phase));
+                    connections.spawn(connection::serve(stream, self.tls.clone(), web, self.settings, phase));
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
                     // Out of descriptors, most often. The connections still wait in the system's queue, so
                     // accepting again at once would only fail again, at full speed, unless they are refused.
-                    let refused = spare.take_waiting(&self.listener, refuse);
+                    let refused = spare.take_waiting(&self.listener, |stream| refuse(stream, word));
                     tracing::warn!(%error, refused, "cannot accept connections");
                     if refused == 0 {
                         sleep(pause).await;
@@ -108,10 +113,10 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 /// Tells a client to go away, as far as that can be had without waiting for it.
-fn refuse(stream: TcpStream) {
+fn refuse(stream: TcpStream, word: &[u8]) {
     if let Ok(mut stream) = stream.into_std() {
         // If it does not get through, the end of the connection says the same.
-        let _ = stream.write(GO_AWAY);
+        let _ = stream.write(word);
         let _ = stream.shutdown(std::net::Shutdown::Write);
     }
 }

@@ -11,6 +11,7 @@ use hyper::{
     server::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use norikv_tls::{Stream, TlsAcceptor};
 use tokio::{
     net::TcpStream,
     task::unconstrained,
@@ -21,6 +22,7 @@ use crate::{
     ServerSettings,
     phase::{Phase, PhaseWatch, reached},
     preface::{Prefaced, Speaks},
+    tls,
     web::Web,
 };
 
@@ -39,7 +41,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long a client may take to close its side once we have closed ours.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// How connections are set up.
 #[derive(Clone, Copy)]
@@ -67,10 +69,22 @@ impl From<&ServerSettings> for ConnectionSettings {
 ///
 /// The connection and its calls are one task. Calls are begun in the order in which they came, which two tasks
 /// on two threads would not keep; their answers leave in one write; and nothing is handed between threads.
-pub(crate) async fn serve(stream: TcpStream, web: Web, settings: ConnectionSettings, phase: PhaseWatch) {
+pub(crate) async fn serve(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    web: Web,
+    settings: ConnectionSettings,
+    phase: PhaseWatch,
+) {
     let mut draining = pin!(reached(phase, Phase::Draining));
+    let begin = async {
+        match &acceptor {
+            Some(acceptor) => tls::accept(acceptor, stream).await,
+            None => Prefaced::accept(Stream::Plain(stream)).await,
+        }
+    };
     let prefaced = tokio::select! {
-        prefaced = timeout(settings.handshake_timeout, Prefaced::accept(stream)) => prefaced,
+        prefaced = timeout(settings.handshake_timeout, begin) => prefaced,
         () = &mut draining => return,
     };
     let Ok(Ok(Some(stream))) = prefaced else {
@@ -82,6 +96,10 @@ pub(crate) async fn serve(stream: TcpStream, web: Web, settings: ConnectionSetti
     let drained = match stream.speaks {
         Speaks::Http2 => exchange(stream, web, settings, draining).await,
         Speaks::Http1 => exchange_http1(stream, web, settings, draining).await,
+        Speaks::Tls => {
+            tls::refuse(stream).await;
+            false
+        }
     };
     if drained {
         let _ = timeout(LINGER, socket.drain()).await;
@@ -143,7 +161,7 @@ async fn exchange(
     .await
 }
 
-/// Speaks HTTP/1.1 to the end, as browsers do where there is no TLS. Answers whether nothing is left to say.
+/// Speaks HTTP/1.1 to the end, as browsers do where there is no TLS, and others where they choose it. Answers whether nothing is left to say.
 async fn exchange_http1(
     stream: Prefaced,
     web: Web,

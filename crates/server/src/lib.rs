@@ -22,6 +22,7 @@ mod server;
 mod settings;
 mod status;
 mod streams;
+mod tls;
 mod vector;
 mod watch;
 mod web;

@@ -5,10 +5,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use norikv_tls::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::tls::HANDSHAKE;
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,17 +30,22 @@ pub(crate) struct Prefaced {
 pub(crate) enum Speaks {
     Http1,
     Http2,
+    /// No HTTP, but the beginning of TLS, where it is not spoken.
+    Tls,
 }
 
 impl Prefaced {
     /// Reads what the client begins with; `None` if that is no HTTP.
-    pub(crate) async fn accept(mut stream: TcpStream) -> io::Result<Option<Self>> {
+    pub(crate) async fn accept(mut stream: Stream) -> io::Result<Option<Self>> {
         let mut read = [0; PREFACE.len()];
         let mut filled = 0;
         while filled < read.len() {
             match stream.read(&mut read[filled..]).await? {
                 0 => return Ok(None),
                 count => filled += count,
+            }
+            if read[0] == HANDSHAKE {
+                return Ok(Some(Self::new(stream, Speaks::Tls, read, filled)));
             }
             if read[..filled] != PREFACE[..filled] {
                 // HTTP/1 begins with the name of a method. What browsers send is POST and OPTIONS; others are refused
@@ -55,7 +60,7 @@ impl Prefaced {
         Ok(Some(Self::new(stream, Speaks::Http2, read, filled)))
     }
 
-    fn new(stream: TcpStream, speaks: Speaks, read: [u8; PREFACE.len()], filled: usize) -> Self {
+    fn new(stream: Stream, speaks: Speaks, read: [u8; PREFACE.len()], filled: usize) -> Self {
         Self { socket: Socket(Arc::new(Mutex::new(stream))), speaks, read, left: 0..filled }
     }
 
@@ -67,10 +72,10 @@ impl Prefaced {
 
 /// The socket of a connection. It is one task's alone, so its lock is never waited for.
 #[derive(Clone)]
-pub(crate) struct Socket(Arc<Mutex<TcpStream>>);
+pub(crate) struct Socket(Arc<Mutex<Stream>>);
 
 impl Socket {
-    fn get(&self) -> MutexGuard<'_, TcpStream> {
+    fn get(&self) -> MutexGuard<'_, Stream> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,6 +1,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use norikv_core::{Call, Error, ErrorKind, FieldName, Result, StoreRef};
+use norikv_tls::ServerTls;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use crate::{ServerSettings, accept::Acceptor, dispatch::Dispatch, phase::Phase, web::Web};
@@ -19,10 +20,11 @@ impl Server {
     /// Serves a store. When this returns, clients can connect.
     ///
     /// # Errors
-    /// `InvalidArgument` for settings that cannot be, `Connection` or `PermissionDenied` if the address cannot
+    /// `InvalidArgument` for settings that cannot be, such as a key that is not the certificate's, `Connection` or `PermissionDenied` if the address cannot
     /// be listened on, and whatever the store answers when it is asked for its status.
     pub async fn start(store: StoreRef, settings: ServerSettings) -> Result<Self> {
         settings.check()?;
+        let tls = settings.tls.as_ref().map(ServerTls::acceptor).transpose()?;
         let limits = store.status(Call::default()).await?.limits;
         let listen = settings.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| cannot_listen(listen, error))?;
@@ -31,12 +33,13 @@ impl Server {
         let acceptor = Acceptor {
             listener,
             web: Web::new(Dispatch::new(store, &limits, &settings, local_addr, watch.clone()), &settings)?,
+            tls,
             max_connections: settings.max_connections,
             settings: (&settings).into(),
             phase: watch,
         };
         tokio::spawn(acceptor.run());
-        tracing::info!(%local_addr, "serving");
+        tracing::info!(%local_addr, tls = settings.tls.is_some(), "serving");
         Ok(Self { local_addr, phase })
     }
 

@@ -4,6 +4,7 @@ use std::{
 };
 
 use norikv_core::{Error, Limits, NodeAddress, Result};
+use norikv_tls::ServerTls;
 
 /// How a server serves. Every bound has a default that suits one machine.
 #[derive(Clone, Debug)]
@@ -27,7 +28,8 @@ pub struct ServerSettings {
     pub request_timeout: Duration,
     /// The most calls in one batch.
     pub max_batch_ops: usize,
-    /// How long a new connection may take until it has said what it speaks: HTTP/2, or HTTP/1.1 for gRPC-Web.
+    /// How long a new connection may take until it has said what it speaks: HTTP/2, or HTTP/1.1 for gRPC-Web. With
+    /// TLS, its handshake included.
     pub handshake_timeout: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub keepalive_interval: Duration,
@@ -38,6 +40,8 @@ pub struct ServerSettings {
     /// The origins of the web pages that may call over gRPC-Web, as browsers write them, like
     /// `https://app.example.com`; `*` is any. Pages that come from the server's own address always may.
     pub cors_origins: Vec<String>,
+    /// What TLS is spoken with. Without it, the port speaks plain text.
+    pub tls: Option<ServerTls>,
     /// Serve `norikv.v1` and health alone, as existing servers of the protocol do.
     pub norikv_v1_only: bool,
 }
@@ -59,6 +63,7 @@ impl Default for ServerSettings {
             keepalive_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(60),
             cors_origins: Vec::new(),
+            tls: None,
             norikv_v1_only: false,
         }
     }
