@@ -20,6 +20,8 @@ pub(crate) struct Attempts<'a, T: Transport> {
     write: bool,
     redirects: u32,
     hops: usize,
+    /// An attempt failed in a way that may pass.
+    passing: bool,
     /// What did not work so far, for the router.
     pub(crate) tries: u32,
     /// An attempt may have done its work without an answer.
@@ -29,7 +31,7 @@ pub(crate) struct Attempts<'a, T: Transport> {
 impl<'a, T: Transport> Attempts<'a, T> {
     pub(crate) fn new(core: &'a Arc<Core<T>>, call: Call, hash: u64, write: bool, repeatable: bool) -> Self {
         let retry = Retry::new(core.settings.retry, call, repeatable);
-        Self { core, call, retry, hash, write, redirects: 0, hops: 0, tries: 0, doubt: false }
+        Self { core, call, retry, hash, write, redirects: 0, hops: 0, passing: false, tries: 0, doubt: false }
     }
 
     /// Whether an earlier attempt may have done the write.
@@ -45,6 +47,7 @@ impl<'a, T: Transport> Attempts<'a, T> {
         self.core.check_open()?;
         self.core.start();
         let reach = failed.reach();
+        self.passing |= !failed.lasts();
         let error = self.timed(failed.into_error());
         self.doubt |= self.write && matches!(reach, Reach::Lost | Reach::Unclear);
         if error.kind() == ErrorKind::NotLeader && self.redirect(&error, node) {
@@ -54,6 +57,10 @@ impl<'a, T: Transport> Attempts<'a, T> {
         if reach == Reach::NotSent && self.hop(&error, node) {
             self.core.retried.fetch_add(1, Ordering::Relaxed);
             return Ok(());
+        }
+        // Where TLS fails at every node, it fails again.
+        if !self.passing {
+            return Err(self.last(error, reach));
         }
         // A browser does not tell whether a request had left that met nobody; others are better asked either way.
         if reach == Reach::Lost && error.kind() == ErrorKind::Connection {

@@ -19,6 +19,7 @@ use http::{
 };
 use norikv_core::{Error, ErrorKind, FieldName, NodeAddress, Result};
 use norikv_proto::ext;
+use norikv_tls::{Connector, Fault, Sense};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::sleep,
@@ -43,28 +44,37 @@ pub(crate) struct Common {
     pub(crate) connect_timeout: Duration,
     max_connections: usize,
     authorization: Option<HeaderValue>,
+    /// What TLS is spoken with, where it is.
+    pub(crate) tls: Option<Connector>,
     /// True once the transport closes. Every task holds a receiver, so that close can wait for the last.
     pub(crate) closing: watch::Sender<bool>,
 }
 
 impl Http2Transport {
     /// A transport with the connection settings of `settings`.
-    #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// `InvalidArgument` for certificates that cannot be used, and for servers of which only some speak TLS.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let tls = match settings.speaks_tls()? {
+            true => Some(settings.tls.clone().unwrap_or_default().connector()?),
+            false => None,
+        };
         // `Settings::check` refuses a token that no header can carry.
         let authorization = settings.token.as_ref().and_then(|token| {
             let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
             value.set_sensitive(true);
             Some(value)
         });
-        Self {
+        Ok(Self {
             shared: Arc::new(Common {
                 connect_timeout: settings.connect_timeout,
                 max_connections: settings.max_connections_per_node.max(1),
                 authorization,
+                tls,
                 closing: watch::Sender::new(false),
             }),
-        }
+        })
     }
 }
 
@@ -72,14 +82,10 @@ impl Transport for Http2Transport {
     type Link = Http2Link;
 
     fn link(&self, address: &NodeAddress) -> Result<Http2Link> {
-        if address.tls() {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "https://{address} asks for TLS, which this build does not have; use http://{address}"
-                ),
-            )
-            .with(FieldName::Address, address.to_string().as_str()));
+        if address.tls() && self.shared.tls.is_none() {
+            return Err(Error::invalid_argument(format!(
+                "https://{address} asks for TLS, and the settings of this client name no server with https://"
+            )));
         }
         let authority = Authority::try_from(address.to_string())
             .map_err(|error| Error::invalid_argument(format!("{address} is no address: {error}")))?;
@@ -187,6 +193,14 @@ async fn start(
     Ok((response, sent))
 }
 
+/// Why a server that was told plain text did not take a call in: because TLS is spoken there. What it was told then is
+/// no call to it.
+fn misunderstood(sense: &Sense, error: &h2::Error) -> Option<Fault> {
+    let told = error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::INADEQUATE_SECURITY);
+    let fault = sense.fault().filter(|fault| **fault == Fault::SpeaksTls).cloned();
+    fault.or_else(|| told.then_some(Fault::SpeaksTls))
+}
+
 impl Node {
     async fn stream(
         self: &Arc<Self>,
@@ -197,23 +211,27 @@ impl Node {
     ) -> Result<Answers, Failed> {
         let request = self.request(method, timeout).map_err(Failed::NotSent)?;
         let mut reconnected = false;
-        let ((response, sent), permit) = loop {
+        let ((response, sent), permit, sense) = loop {
             let (channel, permit) = self.channel(pool).await.map_err(Failed::NotSent)?;
             match start(&channel, &request, &message).await {
-                Ok(started) => break (started, permit),
+                Ok(started) => break (started, permit, channel.sense),
                 // The connection ended while it was idle; the request has not left.
                 Err(error) => {
                     channel.alive.store(false, Ordering::Release);
+                    if let Some(fault) = misunderstood(&channel.sense, &error) {
+                        return Err(Failed::NotSent(self.faulty(fault)));
+                    }
                     if std::mem::replace(&mut reconnected, true) {
                         return Err(Failed::NotSent(self.unreachable(&error)));
                     }
                 }
             }
         };
-        let response = response.await.map_err(|error| match sent {
-            true => self.failed(&error),
+        let response = response.await.map_err(|error| match misunderstood(&sense, &error) {
+            Some(fault) => Failed::NotSent(self.faulty(fault)),
+            None if sent => self.failed(&error),
             // Without its message a call cannot have been carried out.
-            false => Failed::NotSent(self.unreachable(&error)),
+            None => Failed::NotSent(self.unreachable(&error)),
         })?;
         let (head, body) = response.into_parts();
         match status(&head.headers) {
@@ -228,7 +246,7 @@ impl Node {
 
     fn request(&self, method: &'static str, timeout: Option<Duration>) -> Result<Request<()>> {
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(if self.address.tls() { Scheme::HTTPS } else { Scheme::HTTP });
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(PathAndQuery::from_static(method));
         let uri = Uri::from_parts(parts)
@@ -266,6 +284,15 @@ impl Node {
                 self.address
             ),
         ))
+    }
+
+    /// The error of a server that TLS does not come about with, or that does not speak it.
+    pub(crate) fn faulty(&self, fault: Fault) -> Error {
+        self.with_address(Error::new(
+            ErrorKind::Connection,
+            format!("no connection to {}: {fault}", self.address),
+        ))
+        .caused_by(fault)
     }
 
     fn lost(&self, why: impl fmt::Display) -> Error {

@@ -47,9 +47,10 @@ impl RemoteStore<Http2Transport> {
     /// A store reached over HTTP/2 and TCP. Does no I/O; its calls must be polled inside a tokio runtime.
     ///
     /// # Errors
-    /// `InvalidArgument` for settings that cannot be, `Unsupported` for a `https://` address.
+    /// `InvalidArgument` for settings that cannot be, among them certificates.
     pub fn http2(settings: Settings) -> norikv_core::Result<Self> {
-        let transport = Http2Transport::new(&settings);
+        settings.check()?;
+        let transport = Http2Transport::new(&settings)?;
         Self::new(settings, transport)
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -20,8 +22,8 @@ use h2::{
     client::{Builder, Connection, SendRequest},
 };
 use norikv_core::{Error, ErrorKind, Result};
+use norikv_tls::{Sense, Unmade, Wire};
 use tokio::{
-    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{sleep, timeout},
 };
@@ -83,6 +85,7 @@ type Connecting = Shared<oneshot::Receiver<Result<Channel>>>;
 pub(crate) struct Channel {
     pub(crate) requests: SendRequest<Bytes>,
     pub(crate) alive: Arc<AtomicBool>,
+    pub(crate) sense: Arc<Sense>,
     streams: Arc<Semaphore>,
 }
 
@@ -216,30 +219,40 @@ impl Node {
         select(closed, work).await;
     }
 
-    async fn connect(&self, of: Use) -> Result<(Channel, Connection<TcpStream, Bytes>)> {
-        let host = self.address.host().trim_start_matches('[').trim_end_matches(']');
+    async fn connect(&self, of: Use) -> Result<(Channel, Connection<Wire, Bytes>)> {
         let limit = self.shared.connect_timeout;
         let (stream_window, window, begun) = match of {
             Use::Calls => (CALL_WINDOW, CALLS_WINDOW, usize::MAX),
             Use::Lasting => (LASTING_WINDOW, ALL_LASTING_WINDOW, CAUTIOUS_STREAMS),
         };
         let connect = async {
-            let stream = TcpStream::connect((host, self.address.port()))
+            let tls = self.shared.tls.as_ref().filter(|_| self.address.tls());
+            let wire = Wire::connect(self.address.host(), self.address.port(), tls)
                 .await
-                .map_err(|error| self.unreachable(&error))?;
-            // A batch is one write; waiting for more to send only delays it.
-            stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
-            let (requests, connection) = Builder::new()
+                .map_err(|unmade| self.unmade(unmade))?;
+            let sense = wire.sense();
+            let (requests, mut connection) = Builder::new()
                 .enable_push(false)
                 .initial_window_size(stream_window)
                 .initial_connection_window_size(window)
                 .initial_max_send_streams(begun)
                 .max_send_buffer_size(CALLS_WINDOW as usize)
-                .handshake(stream)
+                .handshake(wire)
                 .await
-                .map_err(|error| self.unreachable(&error))?;
+                .map_err(|error| self.ended(&sense, &error))?;
+            if tls.is_some() {
+                // Whether the server takes the client's certificate shows in its first word. No call leaves before.
+                poll_fn(|cx| match connection.poll_unpin(cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(self.ended(&sense, &error))),
+                    Poll::Ready(Ok(())) => Poll::Ready(Err(self.ended(&sense, &"it was closed at once"))),
+                    Poll::Pending if sense.heard() => Poll::Ready(Ok(())),
+                    Poll::Pending => Poll::Pending,
+                })
+                .await?;
+            }
             let channel = Channel {
                 requests,
+                sense,
                 alive: Arc::new(AtomicBool::new(true)),
                 streams: Arc::new(Semaphore::new(MAX_STREAMS as usize)),
             };
@@ -248,6 +261,21 @@ impl Node {
         timeout(limit, connect).await.unwrap_or_else(|_| {
             Err(self.unreachable(&format_args!("no connection within {} ms", limit.as_millis())))
         })
+    }
+}
+
+impl Node {
+    fn unmade(&self, unmade: Unmade) -> Error {
+        match unmade {
+            Unmade::Io(error) => self.unreachable(&error),
+            Unmade::Fault(fault) => self.faulty(fault),
+            Unmade::Wrong(error) => error,
+        }
+    }
+
+    /// The error of a connection that ended before it was used.
+    fn ended(&self, sense: &Sense, why: &dyn fmt::Display) -> Error {
+        sense.fault().map_or_else(|| self.unreachable(why), |fault| self.faulty(fault.clone()))
     }
 }
 
@@ -273,7 +301,7 @@ impl Drop for Alive<'_> {
 
 /// Runs a connection until it ends, or no longer answers a ping: a peer that vanished sends nothing. One for streams
 /// that last ends when it has none.
-async fn keep_alive(mut connection: Connection<TcpStream, Bytes>, streams: Option<Arc<Semaphore>>) {
+async fn keep_alive(mut connection: Connection<Wire, Bytes>, streams: Option<Arc<Semaphore>>) {
     let pings = connection.ping_pong();
     let silent = pin!(async {
         let Some(mut pings) = pings else { return std::future::pending().await };

@@ -18,6 +18,8 @@ pub(crate) struct Router<T: Transport> {
     configured: Vec<usize>,
     /// Every node that calls may go to: the configured ones first.
     ring: Vec<usize>,
+    /// Whether the configured ones are reached with TLS: what is told of others does not say.
+    tls: bool,
     /// The nodes of the view by their id.
     ids: HashMap<String, usize>,
     /// The leader of each shard, where known; empty if none is.
@@ -32,6 +34,7 @@ impl<T: Transport> Router<T> {
             by_address: HashMap::new(),
             configured: Vec::new(),
             ring: Vec::new(),
+            tls: false,
             ids: HashMap::new(),
             leaders: Vec::new(),
         }
@@ -39,6 +42,7 @@ impl<T: Transport> Router<T> {
 
     /// Adds a node that the user named.
     pub(crate) fn configure(&mut self, address: &NodeAddress, link: T::Link) {
+        self.tls |= address.tls();
         if let Some(index) = self.add(address, || Some(link))
             && !self.configured.contains(&index)
         {
@@ -197,7 +201,8 @@ impl<T: Transport> Router<T> {
         if matches!(address.host(), "0.0.0.0" | "[::]") {
             return None;
         }
-        self.add(address, || link(address))
+        let address = address.clone().with_tls(self.tls);
+        self.add(&address, || link(&address))
     }
 
     fn add(&mut self, address: &NodeAddress, link: impl FnOnce() -> Option<T::Link>) -> Option<usize> {

@@ -19,6 +19,9 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Sent as `authorization: Bearer …`.
     pub token: Option<String>,
+    /// What TLS is spoken with at `https://` addresses, if not with what the system trusts.
+    #[cfg(feature = "http2")]
+    pub tls: Option<norikv_tls::ClientTls>,
     /// What bounds the batches.
     pub batch: BatchLimits,
 }
@@ -57,6 +60,8 @@ impl Default for Settings {
             max_connections_per_node: 1,
             connect_timeout: Duration::from_secs(2),
             token: None,
+            #[cfg(feature = "http2")]
+            tls: None,
             batch: BatchLimits::default(),
         }
     }
@@ -67,6 +72,23 @@ impl Settings {
     #[must_use]
     pub fn for_nodes(nodes: Vec<NodeAddress>) -> Self {
         Self { nodes, ..Self::default() }
+    }
+
+    /// Whether TLS is spoken. It is with all servers, or with none: a call may go to any of them.
+    #[cfg(feature = "http2")]
+    pub(crate) fn speaks_tls(&self) -> Result<bool> {
+        let encrypted = self.nodes.iter().filter(|node| node.tls()).count();
+        if encrypted == 0 && self.tls.is_some() {
+            return Err(Error::invalid_argument(
+                "tls is given, and the addresses say plain text; write https://host:port, or leave tls away",
+            ));
+        }
+        if encrypted > 0 && encrypted < self.nodes.len() {
+            return Err(Error::invalid_argument(
+                "some of the nodes are reached with https:// and some without; a client speaks TLS with all of them or with none",
+            ));
+        }
+        Ok(encrypted > 0)
     }
 
     pub(crate) fn check(&self) -> Result<()> {

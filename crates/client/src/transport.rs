@@ -105,6 +105,16 @@ impl Failed {
         }
     }
 
+    /// Whether asking the same node again can only bring the same, until somebody changes a certificate or a setting.
+    pub(crate) fn lasts(&self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Self::NotSent(error) = self {
+            return std::error::Error::source(error)
+                .is_some_and(<dyn std::error::Error>::is::<norikv_tls::Fault>);
+        }
+        false
+    }
+
     /// How far the call came.
     pub(crate) fn reach(&self) -> Reach {
         match self {

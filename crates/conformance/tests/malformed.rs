@@ -192,7 +192,7 @@ async fn a_message_that_is_no_protobuf_is_refused_and_costs_only_its_call() {
     let world = World::new().await;
     let before = world.version().await;
     let address = world.address().to_string().parse().unwrap();
-    let transport = Http2Transport::new(&ClientSettings::for_nodes(vec![address]));
+    let transport = Http2Transport::new(&ClientSettings::for_nodes(vec![address])).unwrap();
     let link = transport.link(&world.address().to_string().parse().unwrap()).unwrap();
     let soon = Some(Duration::from_secs(2));
     let malformed: [&[u8]; 6] = [

@@ -95,6 +95,12 @@ impl NodeAddress {
         self.tls
     }
 
+    /// The same address, reached with TLS or without.
+    #[must_use]
+    pub fn with_tls(self, tls: bool) -> Self {
+        Self { tls, ..self }
+    }
+
     /// The address as a URL.
     #[must_use]
     pub fn url(&self) -> String {
