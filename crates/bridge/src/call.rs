@@ -183,7 +183,7 @@ impl Operation {
             TXN => return Ok(read_txn(frame)?.map(Self::Txn)),
             LEASE => {
                 let ttl = frame.f64()?;
-                ttl_from_millis(ttl).map(|ttl| Self::Lease(LeaseGrant { ttl }))
+                ttl_from_millis(ttl).map(|ttl| Self::Lease(LeaseGrant::new(ttl)))
             }
             LEASE_REVOKE => lease(frame.u64()?).map(Self::LeaseRevoke),
             LEASE_TIME_TO_LIVE => {

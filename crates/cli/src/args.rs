@@ -88,6 +88,10 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(crate) norikv_v1_only: bool,
 
+    /// Serve etcd's protocol, too, on the same port: for etcdctl and the etcd clients of any language
+    #[arg(long)]
+    pub(crate) etcd_api: bool,
+
     /// Log to stderr from this level on: error, warn, info, debug or trace [default: what RUST_LOG says]
     #[arg(long, value_name = "LEVEL", value_parser = crate::log::parse_level)]
     pub(crate) log: Option<crate::log::Level>,

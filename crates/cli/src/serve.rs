@@ -55,6 +55,7 @@ fn settings(serve: &Serve) -> ServerSettings {
         request_timeout: serve.request_timeout_ms,
         cors_origins: serve.cors_origin.clone(),
         norikv_v1_only: serve.norikv_v1_only,
+        etcd_api: serve.etcd_api,
         ..ServerSettings::default()
     }
 }

@@ -22,10 +22,19 @@ pub(crate) async fn grant<T: Transport>(
     request: LeaseGrant,
     call: Call,
 ) -> Result<LeaseGranted> {
-    let message = ext::LeaseGrantRequest { ttl_ms: request.ttl.as_millis() };
-    let ask = AnyCall::read("/norikv.ext.v1.Lease/Grant", &message, WHAT);
+    let chosen = request.id.map_or(0, LeaseId::get);
+    let message = ext::LeaseGrantRequest { ttl_ms: request.ttl.as_millis(), id: chosen };
+    // One whose reply was lost runs out unused; only where its id was chosen does it stand in its own way.
+    let ask = AnyCall {
+        write: request.id.is_some(),
+        ..AnyCall::read("/norikv.ext.v1.Lease/Grant", &message, WHAT)
+    };
     let granted: ext::LeaseGrantResponse = on_any(core, ask, call).await?;
     let id = LeaseId::new(granted.id).ok_or_else(|| confused("lease's grant"))?;
+    if request.id.is_some_and(|chosen| chosen != id) {
+        revoke(core, id, call).await?;
+        return Err(Error::new(ErrorKind::Unsupported, "this server chooses the ids of leases itself"));
+    }
     Ok(LeaseGranted { id, ttl: Duration::from_millis(granted.ttl_ms) })
 }
 

@@ -19,7 +19,7 @@ use norikv_core::{
 use norikv_server::{Server, ServerSettings};
 
 fn ttl() -> LeaseGrant {
-    LeaseGrant { ttl: Ttl::from_millis(60_000).unwrap() }
+    LeaseGrant::new(Ttl::from_millis(60_000).unwrap())
 }
 
 /// A world that loses the reply to the first message of a method.

@@ -154,7 +154,7 @@ pub fn to_scan(range: KeyRange) -> TxnOp {
 /// The store's.
 pub async fn grant(store: &dyn Store, millis: u64) -> Result<LeaseId> {
     let ttl = Ttl::from_millis(millis)?;
-    Ok(within(call(), store.lease_grant(LeaseGrant { ttl }, call())).await?.id)
+    Ok(within(call(), store.lease_grant(LeaseGrant::new(ttl), call())).await?.id)
 }
 
 /// Ends a lease.

@@ -517,7 +517,7 @@ impl Ours {
             }
             Ask::Grant => {
                 let ttl = Ttl::from_millis(3_600_000)?;
-                let granted = within(call(), store.lease_grant(LeaseGrant { ttl }, call())).await?;
+                let granted = within(call(), store.lease_grant(LeaseGrant::new(ttl), call())).await?;
                 self.leases.add(granted.id.get());
                 Answer::Done
             }

@@ -36,6 +36,16 @@ impl fmt::Display for LeaseId {
 pub struct LeaseGrant {
     /// How long it lives without a keep-alive.
     pub ttl: Ttl,
+    /// The id that it is to have; `None` lets the store choose. Not every store lets others choose.
+    pub id: Option<LeaseId>,
+}
+
+impl LeaseGrant {
+    /// A lease whose id the store chooses.
+    #[must_use]
+    pub const fn new(ttl: Ttl) -> Self {
+        Self { ttl, id: None }
+    }
 }
 
 /// A lease that was granted.

@@ -26,13 +26,22 @@ impl Group<'_> {
                 ),
             ));
         }
-        let id = loop {
-            // Below 2^63, as etcd has them: some languages have no unsigned numbers.
-            let id = LeaseId::new(fastrand::u64(..) >> 1);
-            let taken = |id: &LeaseId| self.shared().leases.has(*id) || self.leases.granted.contains_key(id);
-            if let Some(id) = id.filter(|id| !taken(id)) {
-                break id;
+        let taken = |id: &LeaseId| self.shared().leases.has(*id) || self.leases.granted.contains_key(id);
+        let id = match grant.id {
+            Some(id) if taken(&id) => {
+                return Err(Error::new(
+                    ErrorKind::AlreadyExists,
+                    format!("there is a lease {id} already; choose another id, or let the store choose"),
+                ));
             }
+            Some(id) => id,
+            None => loop {
+                // Below 2^63, as etcd has them: some languages have no unsigned numbers.
+                let id = LeaseId::new(fastrand::u64(..) >> 1);
+                if let Some(id) = id.filter(|id| !taken(id)) {
+                    break id;
+                }
+            },
         };
         self.leases.granted.insert(id, grant.ttl);
         self.set_row(keys::lease(id), Some(encode_ttl(grant.ttl)));

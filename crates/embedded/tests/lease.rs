@@ -14,7 +14,7 @@ use norikv_core::{
 use norikv_embedded::EmbeddedStore;
 
 async fn grant(store: &EmbeddedStore, millis: u64) -> LeaseId {
-    store.lease_grant(LeaseGrant { ttl: Ttl::from_millis(millis).unwrap() }, call()).await.unwrap().id
+    store.lease_grant(LeaseGrant::new(Ttl::from_millis(millis).unwrap()), call()).await.unwrap().id
 }
 
 async fn put(store: &EmbeddedStore, key: &str, lease: Option<LeaseId>) -> norikv_core::Result<Version> {

@@ -32,6 +32,8 @@ struct Options {
     max_value_bytes: Option<usize>,
     #[serde(default)]
     cors_origins: Vec<String>,
+    #[serde(default)]
+    etcd_api: bool,
 }
 
 struct Running {
@@ -155,6 +157,7 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
         listen,
         advertise: options.advertise,
         cors_origins: options.cors_origins,
+        etcd_api: options.etcd_api,
         ..ServerSettings::default()
     };
     match Server::start(store.clone(), server_settings).await {

@@ -30,6 +30,7 @@ use tonic_health::pb::health_server::HealthServer;
 use crate::{
     ServerSettings,
     deadline::call_of,
+    etcd::{self, Etcd},
     ext::ExtService,
     health::HealthService,
     kv::KvService,
@@ -69,6 +70,7 @@ struct Services {
     vector: VectorServer<VectorService>,
     health: HealthServer<HealthService>,
     ext: Option<Ext>,
+    etcd: Option<Etcd>,
     settings: ServerSettings,
 }
 
@@ -116,6 +118,10 @@ impl Dispatch {
                 "norikv.ext.v1.Vectors",
             ]);
         }
+        let etcd = settings.etcd_api.then(|| {
+            services.extend(etcd::SERVICES);
+            Etcd::new(store.clone(), limits.max_value_bytes, many, settings, local, phase.clone())
+        });
         let meta = MetaService {
             node_id: settings.node_id.clone(),
             advertise: settings.advertise.clone(),
@@ -129,6 +135,7 @@ impl Dispatch {
             vector: VectorServer::new(vector).max_decoding_message_size(VECTOR_BYTES + OVERHEAD_BYTES),
             health: HealthServer::new(HealthService { services, phase }),
             ext,
+            etcd,
             settings: settings.clone(),
         };
         Self { services: Arc::new(services), peer: Peer::new(settings) }
@@ -156,6 +163,13 @@ impl Dispatch {
         let call = call_of(request.headers(), services.settings.request_timeout);
         let path = request.uri().path();
         let service = path.get(1..).and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
+        let is_etcd = services.etcd.is_some() && Etcd::has(service);
+        if let Some(etcd) = services.etcd.as_ref().filter(|_| is_etcd) {
+            let came_by = came_by(&request);
+            let service = service.to_owned();
+            let answer = etcd.call(&service, request, &self.peer, came_by);
+            return Answer { answer, call, alarm: None, is_etcd };
+        }
         let answer = match (service, &services.ext) {
             ("norikv.v1.Kv", _) => services.kv.clone().call(request),
             ("norikv.v1.Vector", _) => services.vector.clone().call(request),
@@ -190,7 +204,7 @@ impl Dispatch {
                 std::future::ready(Ok(status.into_http())).boxed()
             }
         };
-        Answer { answer, call, alarm: None }
+        Answer { answer, call, alarm: None, is_etcd }
     }
 }
 
@@ -207,6 +221,8 @@ pub(crate) struct Answer {
     call: Call,
     /// Set when the answer is not there at once, as most are.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Whether who asked goes by what etcd says.
+    is_etcd: bool,
 }
 
 impl Future for Answer {
@@ -214,12 +230,14 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Poll::Ready(Ok(response)) = self.answer.poll_unpin(cx) {
-            return Poll::Ready(Ok(malformed(response.headers()).map_or(response, Status::into_http)));
+            let malformed = malformed(response.headers(), self.is_etcd);
+            return Poll::Ready(Ok(malformed.map_or(response, Status::into_http)));
         }
         let deadline = self.call.deadline();
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
         ready!(alarm.poll_unpin(cx));
-        Poll::Ready(Ok(status_of(self.call.deadline_exceeded()).into_http()))
+        let late = if self.is_etcd { etcd::timed_out() } else { status_of(self.call.deadline_exceeded()) };
+        Poll::Ready(Ok(late.into_http()))
     }
 }
 
@@ -227,12 +245,15 @@ impl Future for Answer {
 ///
 /// The framework calls the one an internal error and the other out of range; to the protocol both are invalid
 /// arguments. They are told from our own statuses by the details, which ours always have.
-fn malformed(headers: &HeaderMap) -> Option<Status> {
+fn malformed(headers: &HeaderMap, is_etcd: bool) -> Option<Status> {
     let code = headers.get("grpc-status")?.as_bytes();
     if !matches!(Code::from_bytes(code), Code::Internal | Code::OutOfRange)
         || headers.contains_key("grpc-status-details-bin")
     {
         return None;
+    }
+    if is_etcd && Code::from_bytes(code) == Code::OutOfRange {
+        return Some(etcd::too_large());
     }
     let status = Status::from_header_map(headers)?;
     Some(status_of(Error::invalid_argument(format!("the request cannot be read: {}", status.message()))))

@@ -24,14 +24,14 @@ impl LeaseService {
     async fn granted(
         &self,
         peer: Option<Arc<Peer>>,
-        ttl: Ttl,
+        grant: LeaseGrant,
         call: Call,
     ) -> Result<ext::LeaseGrantResponse> {
         let room = match &peer {
             Some(peer) => Some(peer.new_lease(&*self.store, call).await?),
             None => None,
         };
-        let granted = self.store.lease_grant(LeaseGrant { ttl }, call).await?;
+        let granted = self.store.lease_grant(grant, call).await?;
         if let Some(room) = room {
             room.granted(granted.id);
         }
@@ -47,8 +47,12 @@ impl Lease for LeaseService {
     ) -> Result<Response<ext::LeaseGrantResponse>, Status> {
         let call = self.call(&request);
         let peer = request.extensions().get::<Arc<Peer>>().cloned();
-        let ttl = Ttl::from_millis(request.into_inner().ttl_ms).map_err(status_of)?;
-        self.granted(peer, ttl, call).await.map(Response::new).map_err(status_of)
+        let request = request.into_inner();
+        let ttl = Ttl::from_millis(request.ttl_ms).map_err(status_of)?;
+        self.granted(peer, LeaseGrant { ttl, id: LeaseId::new(request.id) }, call)
+            .await
+            .map(Response::new)
+            .map_err(status_of)
     }
 
     async fn keep_alive(

@@ -1,8 +1,8 @@
 //! Serves any [`Store`](norikv_core::Store) over gRPC and gRPC-Web, on one port: `norikv.v1` for every client of the protocol,
-//! `norikv.ext.v1` for ours, and `grpc.health.v1`.
+//! `norikv.ext.v1` for ours, `grpc.health.v1`, and, where it is turned on, etcd's own protocol.
 //!
 //! A request goes `accept` → `connection` → `web` → `dispatch` → one of the services (`kv`, `meta`, `vector`, `ext`,
-//! `batch`, `lease`, `watch`, `streams`, `health`) → the store, and back as an answer or through `status`.
+//! `batch`, `lease`, `watch`, `streams`, `health`, `etcd`) → the store, and back as an answer or through `status`.
 
 mod accept;
 mod batch;
@@ -10,6 +10,7 @@ mod connection;
 mod deadline;
 mod descriptors;
 mod dispatch;
+mod etcd;
 mod ext;
 mod health;
 mod kv;

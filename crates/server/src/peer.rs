@@ -15,7 +15,8 @@ pub(crate) struct Peer {
     max_watches: usize,
     max_leases: usize,
     watches: AtomicUsize,
-    /// The calls among those that have no end: watches by themselves, and sessions.
+    /// The calls among those that have no end: watches by themselves, sessions, and what etcd's
+    /// clients keep open.
     endless: AtomicUsize,
     leases: Mutex<Leases>,
 }
@@ -58,6 +59,12 @@ impl Peer {
                 self.max_watches
             ),
         ))
+    }
+
+    /// Counts a call that has no end, and is no watch, until what is answered is dropped.
+    pub(crate) fn open_stream(self: &Arc<Self>) -> OpenStream {
+        self.endless.fetch_add(1, Ordering::Relaxed);
+        OpenStream(Arc::clone(self))
     }
 
     /// Keeps room for a lease until it is granted, or what is answered is dropped.
@@ -107,6 +114,15 @@ impl Drop for OpenWatch {
     fn drop(&mut self) {
         self.peer.watches.fetch_sub(1, Ordering::Relaxed);
         self.peer.endless.fetch_sub(usize::from(self.is_call), Ordering::Relaxed);
+    }
+}
+
+/// A call that is open, and has no end.
+pub(crate) struct OpenStream(Arc<Peer>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.endless.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

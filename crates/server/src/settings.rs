@@ -44,6 +44,8 @@ pub struct ServerSettings {
     pub tls: Option<ServerTls>,
     /// Serve `norikv.v1` and health alone, as existing servers of the protocol do.
     pub norikv_v1_only: bool,
+    /// Serve etcd's protocol, too: what its clients call of `KV`, `Watch`, `Lease`, `Maintenance` and `Cluster`.
+    pub etcd_api: bool,
 }
 
 impl Default for ServerSettings {
@@ -65,6 +67,7 @@ impl Default for ServerSettings {
             cors_origins: Vec::new(),
             tls: None,
             norikv_v1_only: false,
+            etcd_api: false,
         }
     }
 }

@@ -176,8 +176,7 @@ async fn entries_that_expire_or_go_with_a_lease_are_vectors_until_then() {
     insert(&store, "a", 1.0).await;
     insert(&store, "b", 2.0).await;
     insert(&store, "c", 3.0).await;
-    let lease =
-        store.lease_grant(LeaseGrant { ttl: Ttl::from_millis(60_000).unwrap() }, call()).await.unwrap();
+    let lease = store.lease_grant(LeaseGrant::new(Ttl::from_millis(60_000).unwrap()), call()).await.unwrap();
     let put = async |id: &str, ttl: Option<u64>, x: f32| {
         let key = key_of(&*store, id).await;
         let ttl = ttl.map(|millis| Ttl::from_millis(millis).unwrap());

@@ -268,7 +268,7 @@ pub async fn serve(store: StoreRef, method: &'static str, message: Bytes) -> Res
         }
         GRANT => {
             let ttl = Ttl::from_millis(ext::LeaseGrantRequest::decode(message).unwrap().ttl_ms).unwrap();
-            let granted = store.lease_grant(LeaseGrant { ttl }, Call::default()).await.unwrap();
+            let granted = store.lease_grant(LeaseGrant::new(ttl), Call::default()).await.unwrap();
             let ttl_ms = u64::try_from(granted.ttl.as_millis()).unwrap();
             Ok(reply(&ext::LeaseGrantResponse { id: granted.id.get(), ttl_ms }))
         }

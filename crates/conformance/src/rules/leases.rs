@@ -51,7 +51,7 @@ pub async fn a_grant_answers_a_lease_of_its_own(store: &dyn Store) -> Check {
     let mut granted = Vec::new();
     for n in 0..5 {
         let ttl = Ttl::from_millis(LONG + n * 1_000)?;
-        let lease = within(call(), store.lease_grant(LeaseGrant { ttl }, call())).await?;
+        let lease = within(call(), store.lease_grant(LeaseGrant::new(ttl), call())).await?;
         assert_eq!(lease.ttl, ttl.as_duration());
         granted.push(lease.id);
     }
