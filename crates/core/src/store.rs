@@ -87,94 +87,94 @@ pub trait Store: MaybeSend + MaybeSync + 'static {
     /// Checks, and writes or reads accordingly, in one atomic step.
     async fn txn(&self, request: Txn, call: Call) -> Result<TxnResult> {
         let _ = (request, call);
-        Err(unsupported("transactions"))
+        Err(self.unsupported("transactions"))
     }
 
     /// Grants a lease.
     async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {
         let _ = (request, call);
-        Err(unsupported("leases"))
+        Err(self.unsupported("leases"))
     }
 
     /// Gives leases their whole time to live again, up to [`MAX_KEEP_ALIVES`](crate::MAX_KEEP_ALIVES) of them.
     /// Answers for each how long it has now; `None` if there is no such lease.
     async fn lease_keep_alive(&self, ids: Vec<LeaseId>, call: Call) -> Result<Vec<Option<Duration>>> {
         let _ = (ids, call);
-        Err(unsupported("leases"))
+        Err(self.unsupported("leases"))
     }
 
     /// Ends a lease: its keys go in one revision, which is answered.
     async fn lease_revoke(&self, id: LeaseId, call: Call) -> Result<Version> {
         let _ = (id, call);
-        Err(unsupported("leases"))
+        Err(self.unsupported("leases"))
     }
 
     /// How long a lease has left, and its keys.
     async fn lease_time_to_live(&self, request: LeaseTimeToLive, call: Call) -> Result<LeaseStatus> {
         let _ = (request, call);
-        Err(unsupported("leases"))
+        Err(self.unsupported("leases"))
     }
 
     /// The leases there are, in the order of their ids.
     async fn leases(&self, call: Call) -> Result<Vec<LeaseId>> {
         let _ = call;
-        Err(unsupported("leases"))
+        Err(self.unsupported("leases"))
     }
 
     /// Follows the changes of a range. `call` bounds how long it takes to begin, not how long it goes on.
     async fn watch(&self, request: Watch, call: Call) -> Result<Watching> {
         let _ = (request, call);
-        Err(unsupported("watches"))
+        Err(self.unsupported("watches"))
     }
 
     /// Forgets the history before a version, which becomes the oldest that can be read. `Compacted` if it is older
     /// than that already.
     async fn compact(&self, version: Version, call: Call) -> Result<()> {
         let _ = (version, call);
-        Err(unsupported("compaction by hand"))
+        Err(self.unsupported("compaction by hand"))
     }
 
     /// Creates a vector index. Answers whether it did; `false` if the same index is there. `VectorIndexExists` if another
     /// one has its name.
     async fn vector_create_index(&self, request: VectorCreateIndex, call: Call) -> Result<bool> {
         let _ = (request, call);
-        Err(unsupported("vector indexes"))
+        Err(self.unsupported("vector indexes"))
     }
 
     /// Drops a vector index with its vectors. Answers whether it was there.
     async fn vector_drop_index(&self, request: VectorDropIndex, call: Call) -> Result<bool> {
         let _ = (request, call);
-        Err(unsupported("vector indexes"))
+        Err(self.unsupported("vector indexes"))
     }
 
     /// Inserts or replaces vectors, in one transaction. The next search finds them.
     async fn vector_insert(&self, request: VectorInsert, call: Call) -> Result<Version> {
         let _ = (request, call);
-        Err(unsupported("vector indexes"))
+        Err(self.unsupported("vector indexes"))
     }
 
     /// Deletes one vector. Answers whether it was there. No later search answers it.
     async fn vector_delete(&self, request: VectorDelete, call: Call) -> Result<bool> {
         let _ = (request, call);
-        Err(unsupported("vector indexes"))
+        Err(self.unsupported("vector indexes"))
     }
 
     /// Reads one vector, as it was inserted; `None` if it is not there.
     async fn vector_get(&self, request: VectorGet, call: Call) -> Result<Option<Vec<f32>>> {
         let _ = (request, call);
-        Err(unsupported("vector indexes"))
+        Err(self.unsupported("vector indexes"))
     }
 
     /// Looks for the vectors nearest to each query. Answers a result for each, in their order.
     async fn vector_search(&self, request: VectorSearch, call: Call) -> Result<Vec<VectorSearchResult>> {
         let _ = (request, call);
-        Err(unsupported("vector indexes"))
+        Err(self.unsupported("vector indexes"))
     }
 
     /// The vector indexes there are, in the order of their names.
     async fn vector_indexes(&self, call: Call) -> Result<Vec<VectorIndexInfo>> {
         let _ = call;
-        Err(unsupported("vector indexes"))
+        Err(self.unsupported("vector indexes"))
     }
 
     /// What the store says of itself.
@@ -185,6 +185,11 @@ pub trait Store: MaybeSend + MaybeSync + 'static {
         None
     }
 
+    /// The refusal of what this store lacks. One that knows where it is to be had says so here.
+    fn unsupported(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Unsupported, format!("this store has no {what}"))
+    }
+
     /// What this client counted of its own work.
     fn stats(&self) -> Stats {
         Stats::default()
@@ -193,9 +198,4 @@ pub trait Store: MaybeSend + MaybeSync + 'static {
     /// Ends the store: what was acknowledged is on disk, and no thread, timer or socket is left. Later calls
     /// fail with `Closed`. Closing twice is closing once.
     async fn close(&self) -> Result<()>;
-}
-
-/// The refusal of a store that lacks something.
-fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("this store has no {what}"))
 }

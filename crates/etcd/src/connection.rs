@@ -9,6 +9,7 @@ use std::{
 use etcd_client::{Certificate, Client, ConnectOptions, Error as EtcdError, Identity, KvClient, TlsOptions};
 use norikv_core::{Call, Error, ErrorKind, FieldName, Result};
 use tokio::{
+    runtime::Handle,
     sync::OnceCell,
     time::{sleep, timeout},
 };
@@ -56,6 +57,9 @@ struct Endpoint {
 
 /// The members of a cluster.
 pub(crate) struct Connection {
+    /// Where connections live: on the runtime of whoever opened the store, and not on that of who made the first call, which may
+    /// end before the store, or have no sockets at all.
+    runtime: Option<Handle>,
     settings: EtcdSettings,
     endpoints: Vec<Endpoint>,
     current: AtomicUsize,
@@ -71,6 +75,7 @@ impl Connection {
             watcher: OnceCell::new(),
         };
         Self {
+            runtime: Handle::try_current().ok(),
             endpoints: settings.endpoints.iter().map(endpoint).collect(),
             settings,
             // Clients that begin at different members share the load.
@@ -265,7 +270,11 @@ impl Connection {
         } else {
             "http"
         };
-        Client::connect([format!("{scheme}://{}", endpoint.address)], Some(options)).await
+        let connecting = Client::connect([format!("{scheme}://{}", endpoint.address)], Some(options));
+        match &self.runtime {
+            Some(runtime) => runtime.spawn(connecting).await.map_err(std::io::Error::other)?,
+            None => connecting.await,
+        }
     }
 }
 

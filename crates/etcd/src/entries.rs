@@ -15,7 +15,7 @@ use crate::keys::Keys;
 pub(crate) const TERM: u64 = 1;
 
 /// How many bits of the number of an entry's lease are drawn at random, below the second in which it expires.
-const RANDOM_BITS: u32 = 20;
+const RANDOM_BITS: u32 = 30;
 
 /// The version of a revision.
 pub(crate) fn version(revision: i64) -> Version {

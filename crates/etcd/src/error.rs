@@ -47,12 +47,12 @@ pub(crate) fn failed(endpoint: &str, error: EtcdError) -> Failed {
 
 fn of_status(endpoint: &str, status: Status) -> Failed {
     let code = status.code();
-    if is_connect_error(&status) {
+    if let Some(error) = connect_error(&status) {
         return Failed {
             reach: Reach::NotSent,
             error: Error::new(
                 ErrorKind::Connection,
-                format!("{endpoint} cannot be reached: {}", causes(&status)),
+                format!("{endpoint} cannot be reached: {}", causes(error)),
             )
             .with(norikv_core::FieldName::Address, endpoint)
             .caused_by(status),
@@ -76,16 +76,16 @@ fn of_status(endpoint: &str, status: Status) -> Failed {
     Failed { reach, error: Error::new(kind, text).caused_by(status) }
 }
 
-/// Whether no connection could be had, so that nothing was sent.
-fn is_connect_error(status: &Status) -> bool {
+/// Why no connection could be had, if that is why: then nothing was sent.
+fn connect_error(status: &Status) -> Option<&(dyn std::error::Error + 'static)> {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
         if error.is::<tonic::ConnectError>() {
-            return true;
+            return Some(error);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// Everything that an error says, outermost first.

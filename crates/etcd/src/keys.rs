@@ -1,7 +1,7 @@
 //! Where keys are in the cluster: under the prefix of the store, and none of them under the prefix that is ours.
 
 use bytes::Bytes;
-use norikv_core::{Error, KeyRange, Result, check_key};
+use norikv_core::{Error, KeyRange, MAX_KEY_BYTES, Result, check_key};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// What the keys of records begin with, within the store.
@@ -39,7 +39,15 @@ impl Keys {
                 "keys that begin with \"\\0norikv.idempotency/\" hold what the store remembers of idempotency keys; use another",
             ));
         }
-        Ok([&self.prefix, key].concat())
+        let outer = [&self.prefix, key].concat();
+        if outer.len() > MAX_KEY_BYTES {
+            return Err(Error::invalid_argument(format!(
+                "a key has 1 to {MAX_KEY_BYTES} bytes, those of the store's prefix ({}) included; this one has {}",
+                self.prefix.len(),
+                outer.len()
+            )));
+        }
+        Ok(outer)
     }
 
     /// A key of the cluster as its user knows it.
@@ -135,6 +143,8 @@ mod tests {
         let keys = Keys::new(b"app/");
         assert!(keys.outer(&keys.record("x")[4..]).is_err());
         assert_eq!(keys.outer(b"a").unwrap(), b"app/a");
+        assert!(keys.outer(&[b'k'; MAX_KEY_BYTES - 4]).is_ok());
+        assert!(keys.outer(&[b'k'; MAX_KEY_BYTES - 3]).is_err());
         assert!(keys.is_record(&keys.record("x")));
         assert!(!keys.is_record(b"app/a"));
         let long = |last: &str| keys.record(&["x".repeat(1_023), last.to_owned()].concat());

@@ -21,15 +21,18 @@ const BESIDE: usize = 64;
 
 impl Inner {
     pub(crate) async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {
-        let number = match request.id {
-            None => user_lease(),
-            Some(id) => i64::try_from(id.get()).map_err(|_| {
-                Error::invalid_argument(format!(
-                    "lease {id} cannot be had: on etcd, the ids of leases are below 2^63"
-                ))
-            })?,
+        let ttl = request.ttl.as_duration();
+        let (id, ttl) = match request.id {
+            None => self.grant(user_lease, ttl, call).await?,
+            Some(id) => {
+                let number = i64::try_from(id.get()).map_err(|_| {
+                    Error::invalid_argument(format!(
+                        "lease {id} cannot be had: on etcd, the ids of leases are below 2^63"
+                    ))
+                })?;
+                self.grant_as(number, ttl, call).await?
+            }
         };
-        let (id, ttl) = self.grant(number, request.ttl.as_duration(), call).await?;
         let id = LeaseId::new(id.unsigned_abs()).ok_or_else(|| Error::internal("etcd granted lease 0"))?;
         Ok(LeaseGranted { id, ttl })
     }

@@ -9,9 +9,9 @@ use std::{
 use async_trait::async_trait;
 use norikv_core::{
     Call, Count, CountResult, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Durability, Entry, Error,
-    Feature, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive, Limits,
-    MAX_KEY_BYTES, Meter, Page, Put, PutResult, Result, Scan, Sizes, Stats, Status, Store, Txn, TxnResult,
-    Version, Watch, Watching,
+    ErrorKind, Feature, Get, GetMany, LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive,
+    Limits, MAX_KEY_BYTES, Meter, Page, Put, PutResult, Result, Scan, Sizes, Stats, Status, Store, Txn,
+    TxnResult, Version, Watch, Watching,
 };
 use tokio::sync::{Mutex, Notify};
 
@@ -161,6 +161,15 @@ impl Store for EtcdStore {
 
     async fn status(&self, call: Call) -> Result<Status> {
         metered!(self, self.inner.status(call))
+    }
+
+    fn unsupported(&self, what: &str) -> Error {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "etcd itself has no {what}; a server in front of it has: run norikv serve --store etcd://… and open that server's address"
+            ),
+        )
     }
 
     fn stats(&self) -> Stats {

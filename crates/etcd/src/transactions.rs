@@ -21,7 +21,7 @@ use crate::{
     entries::{TERM, entry, header_version, version},
     reads::unexpected,
     store::Inner,
-    writes::{Record, condition, lease_error, to_its_end},
+    writes::{Record, condition, is_refusal, lease_error, to_its_end},
 };
 
 /// How often a transaction is made again because a write with one of its idempotency keys happened meanwhile.
@@ -74,7 +74,7 @@ impl Inner {
     async fn txn_in_turn(&self, request: Txn, call: Call) -> Result<norikv_core::TxnResult> {
         let mut leases = Vec::new();
         let result = self.txn_with(&request, &mut leases, call).await;
-        if result.is_err() {
+        if result.as_ref().is_err_and(is_refusal) {
             for lease in leases {
                 let _ = self.revoke(lease, call).await;
             }

@@ -10,8 +10,8 @@ use etcd_client::{
     TxnOpResponse, TxnResponse,
 };
 use norikv_core::{
-    Call, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Error, ErrorKind, LeaseId, Precondition, Put,
-    PutResult, Result, Ttl, Version,
+    Call, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Error, ErrorKind, FieldName, LeaseId,
+    Precondition, Put, PutResult, Result, Ttl, Version,
 };
 
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
     reads::unexpected,
     store::Inner,
 };
+
+/// How many numbers are tried for a lease, when one is taken.
+const NUMBERS: u32 = 8;
 
 /// What is remembered of a write: which it was, and whether it deleted something.
 pub(crate) struct Record {
@@ -61,6 +64,11 @@ impl Record {
     }
 }
 
+/// Whether a write that failed did not take place. The lease of one that may have must not be revoked: its entry would go with it.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    error.field(FieldName::Outcome).is_none()
+}
+
 /// The lease of records, of which many have one.
 pub(crate) struct RecordLease {
     id: i64,
@@ -79,7 +87,7 @@ impl Inner {
     async fn put_in_turn(&self, request: Put, key: Vec<u8>, call: Call) -> Result<PutResult> {
         let lease = self.lease_of(&request, call).await?;
         let result = self.put_with(&request, key, lease, call).await;
-        if result.is_err() && request.ttl.is_some() {
+        if request.ttl.is_some() && result.as_ref().is_err_and(is_refusal) {
             // Nobody else has it.
             let _ = self.revoke(lease, call).await;
         }
@@ -277,18 +285,34 @@ impl Inner {
         // A member may have a least time to live, which it tells with the first lease that asks for less.
         let least = self.least_ttl.load(std::sync::atomic::Ordering::Relaxed);
         let asked = ttl.as_duration().max(Duration::from_secs(least));
-        let id = ttl_lease(asked, now());
-        let (id, granted) = self.grant(id, asked, call).await?;
+        let (id, granted) = self.grant(|| ttl_lease(asked, now()), asked, call).await?;
         if granted <= Duration::from_secs(seconds(asked).unsigned_abs()) {
             return Ok(id);
         }
         self.least_ttl.fetch_max(granted.as_secs(), std::sync::atomic::Ordering::Relaxed);
         self.revoke(id, call).await?;
-        Ok(self.grant(ttl_lease(granted, now()), granted, call).await?.0)
+        Ok(self.grant(|| ttl_lease(granted, now()), granted, call).await?.0)
     }
 
     /// Grants a lease with a number of ours.
-    pub(crate) async fn grant(&self, id: i64, ttl: Duration, call: Call) -> Result<(i64, Duration)> {
+    pub(crate) async fn grant(
+        &self,
+        number: impl Fn() -> i64,
+        ttl: Duration,
+        call: Call,
+    ) -> Result<(i64, Duration)> {
+        let mut taken = 0;
+        loop {
+            match self.grant_as(number(), ttl, call).await {
+                // The number is taken: by another's lease, or by this one, whose reply was lost.
+                Err(error) if error.kind() == ErrorKind::InvalidArgument && taken < NUMBERS => taken += 1,
+                granted => return granted,
+            }
+        }
+    }
+
+    /// Grants a lease with this number.
+    pub(crate) async fn grant_as(&self, id: i64, ttl: Duration, call: Call) -> Result<(i64, Duration)> {
         let answer = self
             .connection
             .ask(Ask::Repeatable, call, |client| async move {
@@ -318,7 +342,7 @@ impl Inner {
         let shared = window / 24;
         let until = Instant::now() + shared;
         let ttl = window + shared;
-        let (id, _) = self.grant(ttl_lease(ttl, now()), ttl, call).await?;
+        let (id, _) = self.grant(|| ttl_lease(ttl, now()), ttl, call).await?;
         *current = Some(RecordLease { id, until });
         Ok(id)
     }

@@ -20,11 +20,8 @@ impl Environment for NodeEnvironment {
                 Target::Address(Address::File(path)) => embedded(Some(path.into()), settings).await,
                 Target::Address(Address::Node(node)) => remote(vec![node], &config),
                 Target::Address(Address::Etcd(address)) => {
-                    let mut etcd = EtcdSettings::parse(&address)?;
-                    etcd.max_value_bytes = settings.max_value_bytes;
-                    etcd.idempotency_window = settings.idempotency_window;
-                    etcd.retry = config.retry;
-                    Ok(Arc::new(EtcdStore::new(etcd)?) as StoreRef)
+                    let retry = config.retry;
+                    Ok(Arc::new(etcd(&address, &settings, |etcd| etcd.retry = retry)?) as StoreRef)
                 }
                 Target::Nodes(nodes) => remote(nodes, &config),
             }
@@ -58,6 +55,22 @@ pub(crate) async fn embedded(directory: Option<PathBuf>, settings: Settings) -> 
     let store = tokio::task::spawn_blocking(open)
         .await
         .map_err(|error| Error::internal("opening the store was interrupted").caused_by(error))??;
+    Ok(Arc::new(VectorStore::open(Arc::new(store), vectors).await?))
+}
+
+/// A client of an etcd cluster.
+fn etcd(address: &str, settings: &Settings, more: impl FnOnce(&mut EtcdSettings)) -> Result<EtcdStore> {
+    let mut etcd = EtcdSettings::parse(address)?;
+    etcd.max_value_bytes = settings.max_value_bytes;
+    etcd.idempotency_window = settings.idempotency_window;
+    more(&mut etcd);
+    EtcdStore::new(etcd)
+}
+
+/// An etcd cluster as a server has it, which keeps its vectors, too.
+pub(crate) async fn etcd_with_vectors(address: &str, settings: &Settings) -> Result<StoreRef> {
+    let store = etcd(address, settings, |_| ())?;
+    let vectors = norikv_vectors::Settings::beside(None, settings.idempotency_window);
     Ok(Arc::new(VectorStore::open(Arc::new(store), vectors).await?))
 }
 

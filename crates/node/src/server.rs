@@ -17,7 +17,11 @@ use norikv_embedded::Settings;
 use norikv_server::{Server, ServerSettings};
 use serde::Deserialize;
 
-use crate::{client::error_frame, open::embedded, runtime::Runtime};
+use crate::{
+    client::error_frame,
+    open::{embedded, etcd_with_vectors},
+    runtime::Runtime,
+};
 
 /// How long a server that is stopped may take to answer what it has taken on.
 const GRACE: Duration = Duration::from_secs(10);
@@ -131,7 +135,7 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
     if options.max_value_bytes == Some(0) {
         return Err(Error::invalid_argument("maxValueBytes is a whole number from 1; got 0"));
     }
-    let embedded_settings = Settings {
+    let store_settings = Settings {
         durability,
         max_value_bytes: options.max_value_bytes.unwrap_or(defaults.max_value_bytes),
         ..defaults
@@ -141,13 +145,14 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
         None => ServerSettings::default().listen,
     };
     let store = match options.store.parse()? {
-        Address::Memory => embedded(None, embedded_settings).await?,
-        Address::File(path) => embedded(Some(path.into()), embedded_settings).await?,
-        Address::Node(_) | Address::Etcd(_) => {
+        Address::Memory => embedded(None, store_settings).await?,
+        Address::File(path) => embedded(Some(path.into()), store_settings).await?,
+        Address::Etcd(address) => etcd_with_vectors(&address, &store_settings).await?,
+        Address::Node(_) => {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "a server serves \"memory:\" or \"file:<directory>\"; this version cannot serve {:?}",
+                    "{:?} is a server already; a server serves \"memory:\", \"file:<directory>\" or \"etcd://host:port,…\"",
                     options.store
                 ),
             ));
