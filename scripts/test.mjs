@@ -15,13 +15,17 @@ const wholeLimitMs = 58 * 60_000;
 const env = { CARGO_TERM_COLOR: 'never', NO_COLOR: '1', FORCE_COLOR: undefined };
 
 /** Runs a plan's programs until one fails; answers the last one's result and all of the output. */
-async function runPlan(plan, limitMs, progress) {
+async function runPlan(plan, limitMs, progress, more) {
   const deadline = Date.now() + limitMs;
   let all = '';
   let result = { code: 0, output: '', timedOut: false };
   for (const [command, ...args] of plan) {
     const left = deadline - Date.now();
-    result = await run(command, args, { env, limitMs: left, onLine: progress.line });
+    result = await run(command, args, {
+      env: { ...env, ...more },
+      limitMs: left,
+      onLine: progress.line,
+    });
     all += `$ ${command} ${args.join(' ')}\n${result.output}`;
     if (result.timedOut || result.code !== 0) break;
   }
@@ -41,7 +45,7 @@ async function runStep(step, label, broken) {
   if (typeof plan === 'string') return skip(plan);
 
   const limitMs = Math.min(step.limit * 60_000, wholeLimitMs - (Date.now() - started));
-  const result = await runPlan(plan, Math.max(limitMs, 1), progress);
+  const result = await runPlan(plan, Math.max(limitMs, 1), progress, step.env);
   writeFileSync(path.join(logs, `${step.name}.log`), result.all);
   const counts = step.count(result);
   if (result.timedOut) {

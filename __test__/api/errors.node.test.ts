@@ -5,15 +5,9 @@ import {
   EphemeralServerError,
   NoriKVClient,
   NoriKVError,
-  UnsupportedError,
   createEphemeral,
 } from '@norikv/client';
 import { failure } from './errors';
-
-test('addresses of stores that are not there yet are an UnsupportedError', async () => {
-  const error = await failure(UnsupportedError, () => NoriKVClient.open('etcd://127.0.0.1:2379'));
-  expect(error.message).toContain('etcd://127.0.0.1:2379');
-});
 
 test('errors of connecting and starting begin in the caller’s code', async () => {
   const client = new NoriKVClient({ nodes: ['127.0.0.1:1'], timeout: 300 });

@@ -90,7 +90,7 @@ describe.each(kinds)('namespace of $name', (kind) => {
 
   test('prefix and key have 1,024 bytes together', async () => {
     const part = client.namespace('p'.repeat(900));
-    const room = 1024 - 900 - (kind.part ? 'part/'.length : 0);
+    const room = 1024 - 900 - kind.prefixBytes;
     await part.put('k'.repeat(room), '1');
     expect((await part.get('k'.repeat(room))).text()).toBe('1');
     await failure(InvalidArgumentError, () => part.put('k'.repeat(room + 1), '1'));

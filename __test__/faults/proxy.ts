@@ -12,6 +12,7 @@ export class Proxy {
   readonly #server: Server;
   readonly #target: { readonly host: string; readonly port: number };
   readonly #pairs = new Set<Pair>();
+  #awaited: ((request: Buffer) => boolean) | undefined;
   #port = 0;
 
   private constructor(target: string) {
@@ -40,6 +41,11 @@ export class Proxy {
   /** Keeps the replies of the connections that there are; requests go on to the server. */
   holdReplies(): void {
     for (const { server } of this.#pairs) server.pause();
+  }
+
+  /** Keeps the replies from the next request on of which this holds: those to what comes before it still arrive. */
+  holdRepliesTo(awaited: (request: Buffer) => boolean): void {
+    this.#awaited = awaited;
   }
 
   /** Lets kept replies go on. */
@@ -94,7 +100,13 @@ export class Proxy {
     this.#pairs.add(pair);
     client.setNoDelay(true);
     server.setNoDelay(true);
-    client.on('data', (bytes) => server.write(bytes));
+    client.on('data', (bytes: Buffer) => {
+      if (this.#awaited?.(bytes) === true) {
+        this.#awaited = undefined;
+        this.holdReplies();
+      }
+      server.write(bytes);
+    });
     server.on('data', (bytes) => client.write(bytes));
     for (const [socket, other] of [
       [client, server],

@@ -2,25 +2,24 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { NoriKVClient, NoriKVError, bytesToString } from '@norikv/client';
 import { CachedClient } from '@norikv/client/recipes';
-import { startServer } from '@norikv/client/server';
-import type { Server } from '@norikv/client/server';
-import { Proxy } from '../faults/proxy';
+import type { Proxy } from '../faults/proxy';
+import { remote } from './remote';
+import type { Remote } from './remote';
 
-let server: Server;
+let store: Remote;
 let proxy: Proxy;
 let client: NoriKVClient;
 let other: NoriKVClient;
 
 beforeEach(async () => {
-  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
-  proxy = await Proxy.start(server.address);
-  client = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
-  other = await NoriKVClient.open({ nodes: [server.address] });
+  store = await remote();
+  ({ proxy } = store);
+  client = await NoriKVClient.open(store.through);
+  other = await NoriKVClient.open(store.address);
 });
 afterEach(async () => {
   await Promise.all([client.close(), other.close()]);
-  await proxy.stop();
-  await server.stop();
+  await store.stop();
 });
 
 const text = (value: string): string => value;
@@ -28,7 +27,7 @@ const text = (value: string): string => value;
 test('a put whose reply was lost leaves no old value behind (the naive cache goes on with what it had)', async () => {
   await using cache = new CachedClient<string>(client);
   await cache.put('a', 'old', text);
-  proxy.holdReplies();
+  store.holdReplies();
   const outcome: unknown = await cache
     .put('a', 'new', text, { timeoutMs: 100 })
     .catch((error: unknown) => error);

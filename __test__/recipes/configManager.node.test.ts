@@ -2,13 +2,13 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { KeyNotFoundError, NoriKVClient, UnavailableError } from '@norikv/client';
 import { ConfigManager, FeatureFlags, SnapshotManager } from '@norikv/client/recipes';
-import { startServer } from '@norikv/client/server';
-import type { Server } from '@norikv/client/server';
-import { Proxy } from '../faults/proxy';
+import type { Proxy } from '../faults/proxy';
 import { gated } from './gate';
 import type { Gated } from './gate';
+import { remote } from './remote';
+import type { Remote } from './remote';
 
-let server: Server;
+let store: Remote;
 let proxy: Proxy;
 let client: NoriKVClient;
 let other: NoriKVClient;
@@ -17,10 +17,10 @@ let config: ConfigManager;
 let theirs: ConfigManager;
 
 beforeEach(async () => {
-  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
-  proxy = await Proxy.start(server.address);
-  client = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
-  other = await NoriKVClient.open({ nodes: [server.address] });
+  store = await remote();
+  ({ proxy } = store);
+  client = await NoriKVClient.open(store.through);
+  other = await NoriKVClient.open(store.address);
   gate = gated(client);
   config = new ConfigManager(gate.client, 'app');
   theirs = new ConfigManager(other, 'app');
@@ -29,8 +29,7 @@ afterEach(async () => {
   await config.close();
   await theirs.close();
   await Promise.all([client.close(), other.close()]);
-  await proxy.stop();
-  await server.stop();
+  await store.stop();
 });
 
 async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
@@ -42,7 +41,7 @@ const theirA = (): Promise<unknown> =>
 
 test('a set whose reply was lost takes effect once (the naive repeat writes over what came since)', async () => {
   await config.set('a', 'before');
-  proxy.holdReplies();
+  store.holdReplies();
   const setting = config.set('a', 'ours');
   await until(async () => (await theirA()) === 'ours');
   await theirs.set('a', 'later');
@@ -54,7 +53,7 @@ test('a set whose reply was lost takes effect once (the naive repeat writes over
 
 test('a delete whose reply was lost says that it deleted, and is seen by the next read', async () => {
   await config.set('a', 1);
-  proxy.holdReplies();
+  store.holdReplies();
   const deleting = config.delete('a');
   await until(async () => (await theirA()) === undefined);
   proxy.cut();
@@ -100,7 +99,7 @@ test('a set that the connection lost does not write over what came after a resto
   const snapshots = new SnapshotManager(theirs);
   await config.set('a', 'old');
   await snapshots.createSnapshot('s');
-  proxy.holdReplies();
+  store.holdReplies();
   const setting = config.set('a', 'ours').catch((error: unknown) => error);
   await until(async () => (await theirA()) === 'ours');
   await snapshots.restoreSnapshot('s');
@@ -118,7 +117,7 @@ test('a restore whose last reply was lost is done once', async () => {
   // The lock, the clearing away, the copy; the fourth puts it in force.
   for (let step = 0; step < 3; step++) gate.beforeNext('commit', () => Promise.resolve());
   gate.beforeNext('commit', () => {
-    proxy.holdReplies();
+    store.holdReplies();
     void until(async () => (await theirA()) === 'old').then(async () => {
       await theirs.set('a', 'after the restore');
       proxy.cut();

@@ -2,34 +2,33 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { DistributedLock } from '@norikv/client/recipes';
-import { startServer } from '@norikv/client/server';
-import type { Server } from '@norikv/client/server';
 import { script } from '../faults/children';
-import { Proxy } from '../faults/proxy';
+import type { Proxy } from '../faults/proxy';
 import { gated } from './gate';
+import { remote } from './remote';
+import type { Remote } from './remote';
 import { fired, keysBecome } from './settle';
 
-let server: Server;
+let store: Remote;
 let proxy: Proxy;
 let direct: NoriKVClient;
 let through: NoriKVClient;
 
 beforeEach(async () => {
-  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
-  proxy = await Proxy.start(server.address);
-  direct = await NoriKVClient.open(server.address);
-  through = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
+  store = await remote();
+  ({ proxy } = store);
+  direct = await NoriKVClient.open(store.address);
+  through = await NoriKVClient.open(store.through);
 });
 afterEach(async () => {
   await through.close();
   await direct.close();
-  await proxy.stop();
-  await server.stop();
+  await store.stop();
 });
 
 /** Keeps the replies until something is in the store, then breaks the connection off. */
 async function loseReply(arrived: Promise<unknown>): Promise<void> {
-  proxy.holdReplies();
+  store.holdReplies();
   await arrived;
   proxy.cut();
 }
@@ -87,7 +86,7 @@ test('a lock whose holder ends without a word is free once its lease has run out
      const lock = new DistributedLock(client, { key: 'a', ttlMs: 1_000 });
      await lock.lock();
      process.exit(0);`,
-    { address: server.address },
+    { address: store.address },
   );
   expect([code, took < 15_000]).toEqual([0, true]);
   expect(await direct.count({ prefix: 'lock/a/' })).toBe(1);

@@ -12,7 +12,7 @@ const fox = 'The quick brown fox jumps over the lazy dog.';
 const fox2 = 'The quick brown fox jumps over the very lazy dog.';
 const tea = 'Tea grows on hills in the rain.';
 
-describe.each([memory, servedFile])('on $name', (kind) => {
+describe.each([memory, servedFile].filter((kind) => kind.vectors))('on $name', (kind) => {
   let world: TestStore;
   let client: NoriKVClient;
   let dedup: DocumentDeduplicator;

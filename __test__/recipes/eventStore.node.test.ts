@@ -2,27 +2,26 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { BankAccountAggregate, EventStore } from '@norikv/client/recipes';
-import { startServer } from '@norikv/client/server';
-import type { Server } from '@norikv/client/server';
 import { script } from '../faults/children';
-import { Proxy } from '../faults/proxy';
+import type { Proxy } from '../faults/proxy';
 import { gated } from './gate';
+import { remote } from './remote';
+import type { Remote } from './remote';
 
-let server: Server;
+let away: Remote;
 let proxy: Proxy;
 let client: NoriKVClient;
 let other: NoriKVClient;
 
 beforeEach(async () => {
-  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
-  proxy = await Proxy.start(server.address);
-  client = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
-  other = await NoriKVClient.open({ nodes: [server.address] });
+  away = await remote();
+  ({ proxy } = away);
+  client = await NoriKVClient.open(away.through);
+  other = await NoriKVClient.open(away.address);
 });
 afterEach(async () => {
   await Promise.all([client.close(), other.close()]);
-  await proxy.stop();
-  await server.stop();
+  await away.stop();
 });
 
 /** Waits until an event is stored, as another client sees it. */
@@ -37,7 +36,7 @@ function loseReply(version: number): EventStore {
   const gate = gated(client);
   const store = new EventStore(gate.client);
   gate.beforeNext('commit', () => {
-    proxy.holdReplies();
+    away.holdReplies();
     void stored(version).then(() => {
       proxy.cut();
     });

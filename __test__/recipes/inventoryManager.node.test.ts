@@ -2,10 +2,11 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { InventoryManager } from '@norikv/client/recipes';
-import { script, serve, temporary } from '../faults/children';
+import { script } from '../faults/children';
 import { keysOf } from './bad';
 import { lossy } from './lost';
 import type { Lossy } from './lost';
+import { places } from './processes/places';
 
 describe('an InventoryManager whose replies get lost', () => {
   let store: Lossy;
@@ -57,7 +58,7 @@ describe('an InventoryManager whose replies get lost', () => {
 // Each call to the store is a step. Before the given one the process kills itself, or right after it was sent.
 const sale = `
   const { InventoryManager } = require('@norikv/client/recipes');
-  const client = await NoriKVClient.open({ nodes: [args.address], watchCluster: false });
+  const client = await NoriKVClient.open(args.address);
   let step = 0;
   const die = () => process.kill(process.pid, 'SIGKILL');
   const builders = ['txn', 'if', 'then', 'else'];
@@ -83,8 +84,8 @@ const sale = `
 `;
 
 test('a process that is killed between any two steps leaves no stock reserved, and none sold twice (the naive one leaks it)', async () => {
-  const server = await serve(`file:${temporary()}`);
-  const client = await NoriKVClient.open(server.address);
+  const address = await places[0]!.start();
+  const client = await NoriKVClient.open(address);
   const inventory = new InventoryManager(client);
   let total = 100;
   await inventory.createItem('a', total);
@@ -92,7 +93,7 @@ test('a process that is killed between any two steps leaves no stock reserved, a
   const run = async (step: number, sent: boolean): Promise<void> => {
     const watch = client.watch({ prefix: 'inventory/hold/' }, { puts: false });
     await watch.ready;
-    const child = await script(sale, { address: server.address, step, sent });
+    const child = await script(sale, { address, step, sent });
     expect({ ...child, output: '' }).toMatchObject({ signal: 'SIGKILL', complaint: '' });
     const available = await inventory.getAvailable('a');
     expect([total, total - 3]).toContain(available);
@@ -106,7 +107,7 @@ test('a process that is killed between any two steps leaves no stock reserved, a
     expect(await inventory.getAvailable('a')).toBe(total);
   };
 
-  const whole = await script(sale, { address: server.address, step: 0 });
+  const whole = await script(sale, { address, step: 0 });
   expect(whole).toMatchObject({ code: 0, output: '4\n' });
   total -= 3;
   await client.deleteRange({ prefix: 'inventory/done/' });
@@ -119,6 +120,4 @@ test('a process that is killed between any two steps leaves no stock reserved, a
   expect(await inventory.getAvailable('a')).toBe(0);
 
   await client.close();
-  server.kill('SIGTERM');
-  await server.ended;
 }, 60_000);

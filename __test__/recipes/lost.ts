@@ -1,8 +1,7 @@
 // A server behind a proxy that takes a reply away, for Node: what a client wrote took place, and it does not know.
 import { NoriKVClient } from '@norikv/client';
-import { startServer } from '@norikv/client/server';
-import { Proxy } from '../faults/proxy';
 import { gated } from './gate';
+import { remote } from './remote';
 
 /** A server, and two ways to it. */
 export interface Lossy {
@@ -23,10 +22,10 @@ export interface Lossy {
 }
 
 export async function lossy(): Promise<Lossy> {
-  const server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
-  const proxy = await Proxy.start(server.address);
-  const client = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
-  const near = await NoriKVClient.open(server.address);
+  const store = await remote();
+  const { proxy } = store;
+  const client = await NoriKVClient.open(store.through);
+  const near = await NoriKVClient.open(store.address);
   const gate = gated(client);
 
   return {
@@ -36,7 +35,7 @@ export async function lossy(): Promise<Lossy> {
       const watch = near.watch({ prefix: '' });
       await watch.ready;
       gate.beforeNext(call, () => {
-        proxy.holdReplies();
+        store.holdReplies();
         return Promise.resolve();
       });
       const changed = change();
@@ -51,8 +50,7 @@ export async function lossy(): Promise<Lossy> {
     async close() {
       await client.close();
       await near.close();
-      await proxy.stop();
-      await server.stop();
+      await store.stop();
     },
   };
 }

@@ -14,7 +14,7 @@ import { memory, servedFile } from '../api/stores';
 import type { TestStore } from '../api/stores';
 import { gated } from './gate';
 
-describe.each([memory, servedFile])('on $name', (kind) => {
+describe.each([memory, servedFile].filter((kind) => kind.vectors))('on $name', (kind) => {
   let world: TestStore;
   let client: NoriKVClient;
   beforeEach(async () => {

@@ -2,25 +2,24 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { LoadBalancer, ServiceRegistry } from '@norikv/client/recipes';
-import { startServer } from '@norikv/client/server';
-import type { Server } from '@norikv/client/server';
-import { Proxy } from '../faults/proxy';
+import type { Proxy } from '../faults/proxy';
+import { remote } from './remote';
+import type { Remote } from './remote';
 
-let server: Server;
+let store: Remote;
 let proxy: Proxy;
 let client: NoriKVClient;
 let other: NoriKVClient;
 
 beforeEach(async () => {
-  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
-  proxy = await Proxy.start(server.address);
-  client = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
-  other = await NoriKVClient.open({ nodes: [server.address] });
+  store = await remote();
+  ({ proxy } = store);
+  client = await NoriKVClient.open(store.through);
+  other = await NoriKVClient.open(store.address);
 });
 afterEach(async () => {
   await Promise.all([client.close(), other.close()]);
-  await proxy.stop();
-  await server.stop();
+  await store.stop();
 });
 
 const api = (id: string) => ({ name: 'api', id, address: '10.0.0.7', port: 8080 });
@@ -32,14 +31,14 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
 test('a registration whose reply was lost is one, and is taken out (the naive one finds its own entry in the way)', async () => {
   await using registry = new ServiceRegistry(client, 'shop', 60_000);
   await registry.register(api('api-1'));
-  proxy.holdReplies();
+  store.holdReplies();
   const registering = registry.register(api('api-2'));
   await until(async () => (await other.count({ prefix: 'service/' })) === 2);
   proxy.cut();
   await registering;
   expect((await registry.discover('api')).map(({ id }) => id)).toEqual(['api-1', 'api-2']);
 
-  proxy.holdReplies();
+  store.holdReplies();
   const leaving = registry.deregister('api', 'api-2');
   await until(async () => (await other.count({ prefix: 'service/' })) === 1);
   proxy.cut();

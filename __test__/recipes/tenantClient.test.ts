@@ -236,6 +236,12 @@ describe.each([memory, servedFile])('on $name', (kind) => {
     const b = await made('b', 'none');
     await b.put('k', 'x', { idempotencyKey: 'once' });
     expect((await b.txn().commit()).succeeded).toBe(true);
+    expect((await b.status()).features).toContain('txn');
+    if (!kind.vectors) {
+      const create = b.vectorCreateIndex('v', 2, 'cosine', 'hnsw');
+      await expect(create).rejects.toThrow(UnsupportedError);
+      return;
+    }
     await b.vectorCreateIndex('v', 2, 'cosine', 'hnsw');
     await b.vectorInsert('v', 'x', [1, 0]);
     await b.vectorInsertMany('v', [{ id: 'y', vector: [0, 1] }]);
@@ -245,7 +251,6 @@ describe.each([memory, servedFile])('on $name', (kind) => {
     expect((await b.vectorIndexes())[0]?.namespace).toBe('v');
     expect(await b.vectorDelete('v', 'x')).toBe(true);
     expect(await b.vectorDropIndex('v')).toBe(true);
-    expect((await b.status()).features).toContain('txn');
   });
 
   test('a watch tells of the tenant only, and nothing more once it is suspended', async () => {

@@ -2,24 +2,23 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { DocumentDeduplicator, SemanticSearchEngine } from '@norikv/client/recipes';
-import { startServer } from '@norikv/client/server';
-import type { Server } from '@norikv/client/server';
 import { words } from '../../examples/lib/words';
 import { script } from '../faults/children';
-import { Proxy } from '../faults/proxy';
 import { gated } from './gate';
 import type { Gated } from './gate';
+import { remote } from './remote';
+import type { Remote } from './remote';
 
-let server: Server;
+let store: Remote;
 let client: NoriKVClient;
 
 beforeEach(async () => {
-  server = await startServer({ store: 'memory:', listen: '127.0.0.1:0' });
-  client = await NoriKVClient.open({ nodes: [server.address] });
+  store = await remote({ vectors: true });
+  client = await NoriKVClient.open(store.address);
 });
 afterEach(async () => {
   await client.close();
-  await server.stop();
+  await store.stop();
 });
 
 /** Runs a program that kills itself before or after the next call of a name, once it is armed. */
@@ -31,7 +30,7 @@ async function killed(call: string, when: 'before' | 'after', body: string): Pro
   const { signal } = await script(
     `
     const recipes = require('@norikv/client/recipes');
-    const inner = await NoriKVClient.open({ nodes: [args.address] });
+    const inner = await NoriKVClient.open(args.address);
     const die = () => { process.kill(process.pid, 'SIGKILL'); return new Promise(() => {}); };
     let armed = false;
     const client = new Proxy(inner, { get(of, name) {
@@ -46,7 +45,7 @@ async function killed(call: string, when: 'before' | 'after', body: string): Pro
     const model = { dimensions: 128, embed: async (text) => args.vectors[text.trim()] };
     ${body}
     `,
-    { address: server.address, call, when, vectors },
+    { address: store.address, call, when, vectors },
   );
   expect(signal).toBe('SIGKILL');
 }
@@ -106,17 +105,14 @@ test('a process that was killed when it had decided holds up no other, and its d
 });
 
 describe('a reply that is lost', () => {
-  let proxy: Proxy;
   let cut: NoriKVClient;
   let gate: Gated;
   beforeEach(async () => {
-    proxy = await Proxy.start(server.address);
-    cut = await NoriKVClient.open({ nodes: [proxy.address], watchCluster: false });
+    cut = await NoriKVClient.open(store.through);
     gate = gated(cut);
   });
   afterEach(async () => {
     await cut.close();
-    await proxy.stop();
   });
 
   /** Has the reply to the next commit lost, once its change of a key is there. */
@@ -124,11 +120,11 @@ describe('a reply that is lost', () => {
     const watch = client.watch({ prefix });
     await watch.ready;
     gate.beforeNext('commit', () => {
-      proxy.holdReplies();
+      store.holdReplies();
       void watch[Symbol.asyncIterator]()
         .next()
         .then(() => {
-          proxy.cut();
+          store.proxy.cut();
           return watch.close();
         });
       return Promise.resolve();

@@ -3,7 +3,8 @@
 // the runner skips what is told of it, by name.
 import { NoriKVClient } from '@norikv/client';
 import type { CommonConfig } from '@norikv/client';
-import type * as api from '../api/stores.js';
+import { ours } from '../api/kind.js';
+import type * as api from '../api/kind.js';
 
 export type TestStore = api.TestStore;
 /** A kind of store, or why it cannot be had. */
@@ -64,10 +65,13 @@ async function openPart(settings: CommonConfig): Promise<TestStore> {
 function inProcess(name: string, holds: Kind['holds']): Kind {
   const missing = `a browser has no ${name} store in the process`;
   return {
+    ...ours,
     name,
     holds,
     remote: false,
+    served: false,
     part: false,
+    prefixBytes: 0,
     slow: true,
     missing,
     open: () => Promise.reject(new Error(missing)),
@@ -75,28 +79,37 @@ function inProcess(name: string, holds: Kind['holds']): Kind {
 }
 
 export const served: Kind = {
+  ...ours,
   name: 'a server of memory:',
   holds: 'memory',
   remote: true,
+  served: true,
   part: false,
+  prefixBytes: 0,
   slow: true,
   open: (settings = {}) => openRemote('memory', settings),
 };
 
 export const servedFile: Kind = {
+  ...ours,
   name: 'a server of file:',
   holds: 'file',
   remote: true,
+  served: true,
   part: false,
+  prefixBytes: 0,
   slow: true,
   open: (settings = {}) => openRemote('file', settings),
 };
 
 export const namespace: Kind = {
+  ...ours,
   name: 'a namespace',
   holds: 'memory',
   remote: true,
+  served: true,
   part: true,
+  prefixBytes: 'part/'.length,
   slow: true,
   open: (settings = {}) => openPart(settings),
 };

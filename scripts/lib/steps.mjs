@@ -1,5 +1,6 @@
 // What `npm test` runs, in order. A step has a name, a title, a limit in minutes, the names of the
-// steps it `needs`, and a `plan`: programs to run one after the other, or why it is skipped.
+// steps it `needs`, and a `plan`: programs to run one after the other, or why it is skipped; perhaps
+// an `env` for them.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { aptInstall } from './apt.mjs';
@@ -81,6 +82,16 @@ function jest(name, ...args) {
   };
 }
 
+const onEtcd = jest(
+  'etcd',
+  '--testPathPatterns',
+  '/__test__/(api|recipes/processes|recipes/leftovers|etcd)/',
+  '/__test__/recipes/[a-zA-Z]+\\.(node\\.)?test',
+  '--testPathIgnorePatterns',
+  '/node_modules/',
+  '/__test__/api/.*\\.node\\.test',
+  '/__test__/recipes/processes/trace',
+);
 const pages = jest('examples-web', '--testPathPatterns', '/__test__/examples/');
 const packedWeb = jest(
   'package-web',
@@ -166,8 +177,17 @@ export const steps = [
       'jest',
       '--testPathIgnorePatterns',
       '/node_modules/',
-      '/__test__/(package|web|examples)/',
+      '/__test__/(package|web|examples|etcd)/',
     ),
+  },
+  {
+    name: 'etcd',
+    title: 'API and recipes on etcd',
+    limit: 10,
+    needs: ['build'],
+    env: { NORIKV_STORES: 'etcd' },
+    plan: async () => [...(await etcd()), ...onEtcd.plan()],
+    count: onEtcd.count,
   },
   {
     name: 'web-api',

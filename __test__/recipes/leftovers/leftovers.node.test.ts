@@ -2,6 +2,8 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { onEtcd } from '../../api/stores';
+import { freshPrefix, sharedEtcd } from '../../etcd/stores';
 import { endOf, serve, start } from '../../faults/children';
 import type { Served } from '../../faults/children';
 
@@ -30,7 +32,8 @@ const END_MS = 1000;
 
 let server: Served;
 beforeAll(async () => {
-  server = await serve('memory:');
+  const store = onEtcd ? (await sharedEtcd()).address(freshPrefix()) : 'memory:';
+  server = await serve(store);
 });
 afterAll(async () => {
   server.kill('SIGTERM');

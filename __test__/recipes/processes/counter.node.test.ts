@@ -2,8 +2,8 @@
 import { expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { DistributedCounter, ShardedCounter } from '@norikv/client/recipes';
-import { serve, temporary } from '../../faults/children';
 import { SECONDS, reportOf, runCrew } from './crew';
+import { places } from './places';
 import { failures, miscounted, sumsOf } from './trace';
 
 const plan = (address: string) => ({
@@ -15,10 +15,10 @@ const plan = (address: string) => ({
   everyMs: [100, 600] as const,
 });
 
-test(
-  'counters have all that was acknowledged, and nothing that was not asked for',
-  async () => {
-    const { address } = await serve(`file:${temporary()}`);
+test.each(places)(
+  'on $name counters have all that was acknowledged, and nothing that was not asked for',
+  async (place) => {
+    const address = await place.start();
     const { lines, pauses, finished } = await runCrew(plan(address));
     const client = await NoriKVClient.open(address);
     const wrong = failures(lines, pauses);
@@ -42,7 +42,7 @@ test(
 );
 
 test('a counter that reads, then puts, is seen to lose', async () => {
-  const { address } = await serve('memory:');
+  const address = await places[0]!.start();
   const naive = { ...plan(address), settings: { naive: true }, seconds: 2 };
   const { lines } = await runCrew(naive);
   const client = await NoriKVClient.open(address);

@@ -3,18 +3,18 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
 import { InventoryManager } from '@norikv/client/recipes';
-import { serve, temporary } from '../../faults/children';
 import { SECONDS, reportOf, runCrew } from './crew';
+import { places } from './places';
 import { callsOf, failures, misstocked, oversold, sumsOf } from './trace';
 
 const TTL_MS = 1000;
 /** So much that it is sold out only towards the end. */
 const STOCK = 20 * SECONDS;
 
-test(
-  'stock is never below zero nor promised twice, what was sold is gone, and nothing else is once reservations ran out',
-  async () => {
-    const { address } = await serve(`file:${temporary()}`);
+test.each(places)(
+  'on $name stock is never below zero nor promised twice, what was sold is gone, and nothing else is once reservations ran out',
+  async (place) => {
+    const address = await place.start();
     const client = await NoriKVClient.open(address);
     const inventory = new InventoryManager(client);
     await inventory.createItem('shared', STOCK);
@@ -26,7 +26,7 @@ test(
       pauseMs: [TTL_MS * 0.8, TTL_MS * 2],
       everyMs: [100, 600],
     });
-    await wait(TTL_MS + 1000);
+    await wait(TTL_MS + 1000 + place.lateMs);
     const available = await inventory.getAvailable('shared');
     await client.close();
     const wrong = [

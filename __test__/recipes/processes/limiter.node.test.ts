@@ -1,7 +1,7 @@
 // Only Node has processes: eight of them that ask for the same limit and are killed and paused.
 import { expect, test } from '@jest/globals';
-import { serve, temporary } from '../../faults/children';
 import { SECONDS, reportOf, runCrew } from './crew';
+import { places } from './places';
 import { callsOf, failures, overLimit } from './trace';
 
 const limit = { maxRequests: 20, windowMs: 1000 };
@@ -15,10 +15,10 @@ const plan = (address: string) => ({
   everyMs: [100, 600] as const,
 });
 
-test(
-  'no window has more calls that were let through than its limit, and many have about as many',
-  async () => {
-    const { address } = await serve(`file:${temporary()}`);
+test.each(places)(
+  'on $name no window has more calls that were let through than its limit, and many have about as many',
+  async (place) => {
+    const address = await place.start();
     const { lines, pauses } = await runCrew(plan(address));
     expect(reportOf([...failures(lines, pauses), ...overLimit(lines, limit)])).toBe('');
     const through = callsOf(lines, 'asks').filter(({ end }) => end?.allowed === true);
@@ -29,7 +29,7 @@ test(
 );
 
 test('a limiter that reads, then puts, is seen to let too many through', async () => {
-  const { address } = await serve('memory:');
+  const address = await places[0]!.start();
   const naive = { ...plan(address), settings: { ...limit, naive: true }, seconds: 2 };
   const { lines } = await runCrew(naive);
   expect(overLimit(lines, limit)).not.toEqual([]);

@@ -1,8 +1,8 @@
 // Only Node has processes: eight of them that take the same lock and are killed and paused.
 import { expect, test } from '@jest/globals';
 import { NoriKVClient } from '@norikv/client';
-import { serve, temporary } from '../../faults/children';
 import { SECONDS, reportOf, runCrew } from './crew';
+import { places } from './places';
 import { failures, heldTwice, intervalsOf, olderAfterNewer } from './trace';
 
 const TTL_MS = 1000;
@@ -29,10 +29,10 @@ async function tokensWritten(client: NoriKVClient): Promise<string[]> {
   return tokens;
 }
 
-test(
-  'no two processes hold the lock at once, tokens grow, and what the lock guards never sees an older one after a newer',
-  async () => {
-    const { address } = await serve(`file:${temporary()}`);
+test.each(places)(
+  'on $name no two processes hold the lock at once, tokens grow, and what the lock guards never sees an older one after a newer',
+  async (place) => {
+    const address = await place.start();
     const { lines, pauses } = await runCrew(plan(address));
     const client = await NoriKVClient.open(address);
     const tokens = await tokensWritten(client);
@@ -47,7 +47,7 @@ test(
 );
 
 test('a lock that looks, then puts, is seen to be held twice', async () => {
-  const { address } = await serve('memory:');
+  const address = await places[0]!.start();
   const naive = { ...plan(address), settings: { ttlMs: TTL_MS, naive: true }, seconds: 4 };
   const { lines } = await runCrew(naive);
   expect(heldTwice(lines)).not.toEqual([]);

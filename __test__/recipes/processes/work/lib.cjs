@@ -39,7 +39,7 @@ function stare(look) {
 async function begin(work) {
   let going = true;
   process.once('SIGTERM', () => (going = false));
-  const client = await NoriKVClient.open({ nodes: [address], timeout: 10_000 });
+  const client = await NoriKVClient.open({ address, timeout: 10_000 });
   process.stdout.write('ready\n');
   await work({ client, name, settings: JSON.parse(settings), going: () => going });
   await client.close();
