@@ -34,6 +34,8 @@ export interface ServerOptions {
    * `*` is any. Pages of the server's own address always may. Default none.
    */
   readonly corsOrigins?: readonly string[];
+  /** Whether to speak etcd's protocol, too: for `etcdctl` and etcd's clients of any language. Default `false`. */
+  readonly etcdApi?: boolean;
 }
 
 /** A server that is running. It keeps the process alive until it is stopped. */

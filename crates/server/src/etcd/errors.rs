@@ -1,7 +1,9 @@
 //! What etcd's clients go by: its codes with its own words. What is ours travels in the details, as everywhere.
 
 use norikv_core::{Error, ErrorKind, FieldName};
+use norikv_proto::{ERROR_DOMAIN, failure_from_error};
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::status::status_of;
 
@@ -126,15 +128,14 @@ impl From<Failed> for Status {
     fn from(failed: Failed) -> Self {
         let known = failed.known();
         let ours = match failed {
-            Failed::Known(known) => status_of(Error::new(known.kind, known.text)),
-            Failed::Store(error) => status_of(error),
+            Failed::Known(known) => Error::new(known.kind, known.text),
+            Failed::Store(error) => error,
         };
-        match known {
-            Some(Known { code, text, .. }) => {
-                Self::with_details(code, text, bytes::Bytes::copy_from_slice(ours.details()))
-            }
-            None => ours,
-        }
+        let Some(Known { code, text, .. }) = known else { return status_of(ours) };
+        // The details repeat code and message, and some clients go by what stands there.
+        let failure = failure_from_error(&ours);
+        let details = ErrorDetails::with_error_info(failure.reason, ERROR_DOMAIN, failure.metadata);
+        Self::with_error_details(code, text, details)
     }
 }
 
@@ -148,7 +149,6 @@ impl From<Known> for Status {
 mod tests {
     use super::*;
     use norikv_core::Version;
-    use tonic_types::StatusExt;
 
     #[test]
     fn what_the_store_says_travels_in_etcds_words_with_ours_as_details() {
