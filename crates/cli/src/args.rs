@@ -15,6 +15,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve a store over gRPC until SIGTERM or SIGINT
     Serve(Serve),
+    /// Make a store equal to another one, while that is in use
+    Copy(Copy),
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +99,57 @@ pub(crate) struct Serve {
     pub(crate) log: Option<crate::log::Level>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// The store to read: file:<directory>, a server's host:port or etcd://<host:port>,…
+    #[arg(value_name = "FROM", value_parser = parse_address)]
+    pub(crate) from: StoreAddress,
+
+    /// The store to make equal to it; empty, or the target of the same copy that was broken off
+    #[arg(value_name = "TO", value_parser = parse_address)]
+    pub(crate) to: StoreAddress,
+
+    /// Only keys that begin so
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_prefix)]
+    pub(crate) prefix: String,
+
+    /// Keep the copy up to date until SIGINT or SIGTERM, then compare and end
+    #[arg(long, conflicts_with = "verify_only")]
+    pub(crate) follow: bool,
+
+    /// Write nothing: compare the stores and say how they differ
+    #[arg(long)]
+    pub(crate) verify_only: bool,
+
+    /// Make a target equal that has other data: what the source has not is deleted from it
+    #[arg(long, conflicts_with = "verify_only")]
+    pub(crate) overwrite: bool,
+
+    /// How many writes are under way at a time
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = up_to_1024)]
+    pub(crate) concurrency: usize,
+
+    /// The most keys written in a second [default: as many as it can]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_rate: Option<u32>,
+
+    /// The largest value that the target takes, in bytes [default: what such a store takes]
+    #[arg(long, value_name = "BYTES", value_parser = at_least_one)]
+    pub(crate) max_value_bytes: Option<usize>,
+
+    /// How long to ask again while a store does not answer
+    #[arg(long, value_name = "MS", default_value = "60000", value_parser = millis)]
+    pub(crate) retry_ms: Duration,
+
+    /// Say results only
+    #[arg(long)]
+    pub(crate) quiet: bool,
+
+    /// Log to stderr from this level on: error, warn, info, debug or trace [default: what RUST_LOG says]
+    #[arg(long, value_name = "LEVEL", value_parser = crate::log::parse_level)]
+    pub(crate) log: Option<crate::log::Level>,
+}
+
 /// A store's address, and how the user wrote it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreAddress {
@@ -135,6 +188,23 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A note in the target has the prefix in its key.
+const MOST_PREFIX: usize = 512;
+
+fn parse_prefix(text: &str) -> Result<String, String> {
+    if text.len() > MOST_PREFIX {
+        return Err(format!("it has {MOST_PREFIX} bytes at most; this one has {}", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+fn up_to_1024(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        number @ ..=1_024 => Ok(number),
+        number => Err(format!("it is 1 to 1024; got {number}")),
+    }
+}
+
 fn millis(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(0) => Err("it is at least 1 ms".to_owned()),
@@ -156,7 +226,7 @@ mod tests {
     #[test]
     fn only_the_store_has_to_be_said() {
         let cli = Cli::try_parse_from(["norikv", "serve", "--store", "memory:"]).unwrap();
-        let Command::Serve(serve) = cli.command;
+        let Command::Serve(serve) = cli.command else { panic!("not serve") };
         assert_eq!(serve.listen, "127.0.0.1:7447".parse().unwrap());
         assert!(matches!(serve.store.address, Address::Memory));
     }
@@ -175,5 +245,17 @@ mod tests {
             let args = ["norikv", "serve", "--store", "memory:"].into_iter().chain(wrong);
             assert!(Cli::try_parse_from(args).is_err(), "{wrong:?}");
         }
+        for wrong in [
+            &["--concurrency", "0"][..],
+            &["--concurrency", "1025"],
+            &["--max-rate", "0"],
+            &["--retry-ms", "0"],
+            &["--follow", "--verify-only"],
+            &["--overwrite", "--verify-only"],
+        ] {
+            let args = ["norikv", "copy", "file:a", "file:b"].iter().chain(wrong);
+            assert!(Cli::try_parse_from(args).is_err(), "{wrong:?}");
+        }
+        assert!(Cli::try_parse_from(["norikv", "copy", "file:a"]).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! [`main_with`] takes the arguments and answers the exit code; it never ends the process itself.
 
 mod args;
+mod copy;
 mod log;
 mod open;
 mod run;

@@ -8,6 +8,7 @@ use norikv_core::{Error, Result};
 
 use crate::{
     args::{Cli, Command},
+    copy::copy,
     log,
     serve::serve,
 };
@@ -20,7 +21,7 @@ const MISUSED: i32 = 2;
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the command with its arguments, the first of which is its own name, and answers its exit code: 0 done,
-/// 1 failed, 2 not understood.
+/// 1 failed, 2 not understood; of a copy also 3 the stores differ, 4 the source is still written to.
 ///
 /// It blocks until the command is done, on a runtime of its own, and neither panics nor ends the process.
 #[must_use]
@@ -30,7 +31,7 @@ pub fn main_with(args: Vec<String>) -> i32 {
         Err(error) => return refuse(&error),
     };
     match run(&cli) {
-        Ok(()) => 0,
+        Ok(code) => code,
         Err(error) => {
             complain(error.message());
             FAILED
@@ -38,15 +39,22 @@ pub fn main_with(args: Vec<String>) -> i32 {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
-    let Command::Serve(args) = &cli.command;
-    log::start(args.log);
+fn run(cli: &Cli) -> Result<i32> {
+    log::start(match &cli.command {
+        Command::Serve(args) => args.log,
+        Command::Copy(args) => args.log,
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("norikv")
         .enable_all()
         .build()
         .map_err(|error| Error::internal(format!("cannot start threads: {error}")).caused_by(error))?;
-    let done = runtime.block_on(serve(args));
+    let done = runtime.block_on(async {
+        match &cli.command {
+            Command::Serve(args) => serve(args).await.map(|()| 0),
+            Command::Copy(args) => copy(args).await,
+        }
+    });
     // After a second signal something may still hang; the caller's exit is not to wait for it.
     runtime.shutdown_timeout(RUNTIME_GRACE);
     done
@@ -63,7 +71,7 @@ fn refuse(error: &clap::Error) -> i32 {
             let text = error.to_string();
             let first = text.split("\n\n").next().unwrap_or(&text);
             let line = first.trim_start_matches("error:").split_whitespace().collect::<Vec<_>>().join(" ");
-            complain(&format!("{line}; see norikv --help and norikv serve --help"));
+            complain(&format!("{line}; see norikv --help, norikv serve --help and norikv copy --help"));
             MISUSED
         }
     }
