@@ -7,7 +7,7 @@ mod copying;
 #[path = "copying/writer.rs"]
 mod writer;
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
 use common::Norikv;
 use copying::{Copying, Etcd, assert_same, contents, copy, opened, served, times};
@@ -163,7 +163,7 @@ fn seed() -> u64 {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| fastrand::u64(..));
-    println!("NORIKV_SEED={seed}");
+    let _ = writeln!(std::io::stdout(), "NORIKV_SEED={seed}");
     seed
 }
 
@@ -452,8 +452,12 @@ async fn vectors_and_their_indexes_are_copied_and_found_at_the_target() {
     following.end().assert_equal();
     let found = served(at_etcd.address());
     let begun = std::time::Instant::now();
-    while nearest(&*found, vec![0.0, 1.0]).await != ["car", "dog"] {
-        assert!(begun.elapsed() < Duration::from_secs(20));
+    loop {
+        let near = nearest(&*found, vec![0.0, 1.0]).await;
+        if near == ["car", "dog"] {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{near:?}");
     }
     let at_disk = Norikv::serve(&["--store", &to_disk]);
     let found = served(at_disk.address());

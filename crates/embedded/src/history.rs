@@ -79,7 +79,8 @@ impl History {
     }
 
     fn too_long(&self, shared: &Shared, revision: u64) -> bool {
-        revision - shared.floor().min(revision) > shared.settings.history_revisions + Self::slack(shared)
+        let most = shared.settings.history_revisions.saturating_add(Self::slack(shared));
+        revision - shared.floor().min(revision) > most
     }
 
     /// A floor is asked for by hand.

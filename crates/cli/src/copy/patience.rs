@@ -1,5 +1,5 @@
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,6 +11,8 @@ use super::progress::Progress;
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// How long a store may be away before it is said.
 const TELL: Duration = Duration::from_secs(2);
+/// How often that is said.
+const AGAIN: Duration = Duration::from_secs(10);
 const BACKOFF: Backoff = Backoff {
     initial: Duration::from_millis(50),
     max: Duration::from_secs(2),
@@ -21,11 +23,17 @@ const BACKOFF: Backoff = Backoff {
 /// Asks again while a store is away, for some time. What a copy asks may be asked twice.
 #[derive(Clone)]
 pub(crate) struct Patience {
-    pub(crate) limit: Duration,
+    limit: Duration,
     pub(crate) progress: Arc<Progress>,
+    /// When it was last said that a store is away: not by each of many calls.
+    told: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Patience {
+    pub(crate) fn new(limit: Duration, progress: Progress) -> Self {
+        Self { limit, progress: Arc::new(progress), told: Arc::default() }
+    }
+
     /// Asks until there is an answer, or nothing but failures for too long.
     ///
     /// # Errors
@@ -36,7 +44,6 @@ impl Patience {
     ) -> Result<T> {
         let mut begun = None;
         let mut failures = 0;
-        let mut told = false;
         loop {
             let error = match ask(Call::with_timeout(ATTEMPT)).await {
                 Ok(answer) => return Ok(answer),
@@ -47,12 +54,20 @@ impl Patience {
             if away >= self.limit {
                 return Err(error);
             }
-            if away >= TELL && !told {
-                told = true;
-                self.progress.note(&format!("waiting for a store that does not answer: {error}"));
+            if away >= TELL {
+                self.tell(&error);
             }
             failures += 1;
             tokio::time::sleep(BACKOFF.delay(failures)).await;
+        }
+    }
+
+    fn tell(&self, error: &Error) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= AGAIN) {
+            *told = Some(Instant::now());
+            drop(told);
+            self.progress.note(&format!("waiting for a store: {error}"));
         }
     }
 }

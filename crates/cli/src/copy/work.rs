@@ -35,15 +35,14 @@ const NAMED: usize = 10;
 
 /// Does what was asked for. Answers the exit code.
 pub(crate) async fn run(args: &Copy, ends: &Ends, finish: &Finish) -> Result<i32> {
-    let progress = Arc::new(Progress::new(args.quiet));
-    let patience = Patience { limit: args.retry_ms, progress: Arc::clone(&progress) };
+    let patience = Patience::new(args.retry_ms, Progress::new(args.quiet));
     let range = KeyRange::prefix(args.prefix.clone().into_bytes());
     let done = if args.verify_only {
         compare(ends, &range, &patience).await
     } else {
         copy(args, ends, range, &patience, finish).await
     };
-    progress.end();
+    patience.progress.end();
     done
 }
 

@@ -1,8 +1,11 @@
 //! Somebody who writes while a copy goes on.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use norikv_core::{Call, Delete, Put, StoreRef, Ttl, Version};
@@ -26,6 +29,8 @@ impl Writer {
                 let mut number = 0_u64;
                 while !stop.load(Ordering::Relaxed) {
                     number += 1;
+                    // No faster than an etcd can take it.
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                     let key = format!("lane{lane}/{}", chance.u32(..400));
                     let value = format!("{number}");
                     last = match chance.u8(..10) {
