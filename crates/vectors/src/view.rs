@@ -124,8 +124,9 @@ impl View {
             let message = "no thread for the vector indexes; the process has too many";
             Error::new(ErrorKind::ResourceExhausted, message).caused_by(error)
         };
+        // A store that is reached over sockets may make a connection here.
         let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
         let (follower, linker) = (Arc::clone(self), Arc::clone(self));
         let follow = move || {
             let mut stop = follower.stop.subscribe();
