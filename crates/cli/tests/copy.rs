@@ -52,7 +52,7 @@ async fn a_store_on_disk_is_copied_with_what_is_left_of_times_and_without_what_b
     store.put(Put::new(vec![b'z'; 1_024], vec![7; 1024 * 1024]), Call::default()).await.unwrap();
     let ttl = Ttl::from_millis(600_000).ok();
     store.put(Put { ttl, ..Put::new("session", "ends") }, Call::default()).await.unwrap();
-    let grant = LeaseGrant { ttl: Ttl::from_millis(600_000).unwrap() };
+    let grant = LeaseGrant::new(Ttl::from_millis(600_000).unwrap());
     let lease = Some(store.lease_grant(grant, Call::default()).await.unwrap().id);
     store.put(Put { lease, ..Put::new("lock", "held") }, Call::default()).await.unwrap();
     let session = Get { key: "session".into(), consistency: Default::default() };
