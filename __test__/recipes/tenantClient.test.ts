@@ -225,6 +225,17 @@ describe.each([memory, servedFile])('on $name', (kind) => {
     expect(await tenants.getUsage('a')).toEqual({ keys: 6, bytes: 18 });
   });
 
+  test('a larger plan that was given just before is not overlooked (naively, the smaller one refuses what it allows)', async () => {
+    await tenants.create('a', 'a', 'three');
+    const gate = gated(client);
+    await using mine = new TenantManager(gate.client, { plans });
+    const a = await mine.getClient('a');
+    for (let at = 0; at < 3; at++) await a.put(`k${at}`, 'x');
+    gate.beforeNext('getMany', () => tenants.setPlan('a', 'none'));
+    await a.put('k3', 'x');
+    expect(await tenants.getUsage('a')).toEqual({ keys: 4, bytes: 12 });
+  });
+
   test('what cannot be counted is refused for a tenant with limits, and there without', async () => {
     const a = await made('a', 'three');
     expect(() => a.txn()).toThrow(UnsupportedError);

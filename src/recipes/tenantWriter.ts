@@ -113,9 +113,11 @@ export class TenantWriter {
       );
     }
     const keys = steps.map(({ key }) => this.#full(key));
-    const [usageEntry = null, ...before] = limited
-      ? await this.#client.getMany([usageKey(this.#id), ...keys], deadline.call)
+    const [usageEntry = null, stored = null, ...before] = limited
+      ? await this.#client.getMany([usageKey(this.#id), this.#key, ...keys], deadline.call)
       : [];
+    // Another plan than the one that is there may refuse what this one allows: the watch has not told of it yet.
+    if (limited && stored?.version.equals(entry.version) !== true) return CONFLICT;
     const compares = [compare(this.#key).version.equals(entry.version)];
     const ops: TxnOp[] = steps.map(({ value, options }, at) => {
       const full = keys[at] ?? '';
