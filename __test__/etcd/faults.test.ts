@@ -1,8 +1,8 @@
 // A cluster of three whose members are killed, stand still, and are cut off, while a client counts and another watches.
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { NoriKVClient, WatchBatch } from '@norikv/client';
 import { NoriKVError } from '@norikv/client';
+import type { Entry, NoriKVClient, WatchBatch } from '@norikv/client';
 import { World } from '../api/world';
 import { Proxy } from '../faults/proxy';
 import { Cluster, addressOf } from './cluster';
@@ -40,7 +40,7 @@ function counting(client: NoriKVClient): { end(): Promise<Outcomes> } {
   const callers = Array.from({ length: CALLERS }, async (_, caller) => {
     for (let at = 0; going; at++) {
       const by = `${caller}.${at}`;
-      const add = (entry: { json<T>(): T } | null): string => {
+      const add = (entry: Entry | null): string => {
         const n = (entry?.json<Count>().n ?? 0) + 1;
         return JSON.stringify({ n, by } satisfies Count);
       };

@@ -147,7 +147,7 @@ module.exports = {
       await aborted((signal) => sessions.update(id, (data) => data, { signal }), 0);
       await aborted((signal) => sessions.destroy(id, { signal }), 0);
       // What nobody got to know the id of runs out.
-      await wait(500);
+      while ((await client.count({ prefix: 'session/' })) > 0) await wait(20);
     },
   },
   TenantManager: {
