@@ -165,9 +165,9 @@ macro_rules! conformance {
             a_watch_may_want_puts_or_deletes_only,
             a_watch_tells_what_changes_in_its_range_and_nothing_else,
             the_events_of_a_transaction_come_in_one_batch_in_the_order_of_its_ops,
+            what_a_step_remembers_hides_no_event_of_its_transaction,
             a_revision_of_thousands_of_changes_comes_in_one_batch,
             every_revision_comes_once_and_in_order_while_many_write,
-            a_watch_that_asked_for_progress_is_told_how_far_it_is,
             a_watch_from_below_the_floor_fails_with_the_floor,
             a_watch_outlives_the_compaction_of_what_it_did_not_want,
             a_slow_reader_gets_everything_and_holds_back_nobody,
@@ -208,6 +208,13 @@ macro_rules! conformance {
         ]);
         $crate::conformance!(@tests $world, run_on_world, idempotency [
             after_its_window_a_record_is_forgotten,
+        ]);
+    };
+
+    // What an etcd has since 3.4.25 and 3.5.8.
+    (@group progress, $world:expr) => {
+        $crate::conformance!(@tests $world, run_on_store, watches [
+            a_watch_that_asked_for_progress_is_told_how_far_it_is,
         ]);
     };
 

@@ -53,6 +53,8 @@ struct Endpoint {
     client: OnceCell<Client>,
     /// One whose streams end when the member has no leader.
     watcher: OnceCell<Client>,
+    /// Whether its replies about progress come after the events that they speak of.
+    in_order: OnceCell<bool>,
 }
 
 /// The members of a cluster.
@@ -73,6 +75,7 @@ impl Connection {
             address: address.clone(),
             client: OnceCell::new(),
             watcher: OnceCell::new(),
+            in_order: OnceCell::new(),
         };
         Self {
             runtime: Handle::try_current().ok(),
@@ -230,6 +233,18 @@ impl Connection {
         }
     }
 
+    /// Whether a member's replies to questions about a watch's progress come in order with its events. Before 3.4.25 and 3.5.8
+    /// they overtook them (etcd's issue 15220), and whoever believed them lost events.
+    pub(crate) async fn progress_in_order(&self, at: usize, client: &Client) -> bool {
+        let Some(endpoint) = self.endpoints.get(at) else { return false };
+        let ask = endpoint.in_order.get_or_try_init(|| async {
+            let status = client.maintenance_client().status().await?;
+            Ok::<_, EtcdError>(tells_progress_in_order(status.version()))
+        });
+        // Who does not say is not believed.
+        ask.await.copied().unwrap_or(false)
+    }
+
     /// Turns away from a member whose stream ended.
     pub(crate) fn leave_member(&self, at: usize) {
         self.leave(at);
@@ -278,6 +293,19 @@ impl Connection {
     }
 }
 
+fn tells_progress_in_order(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|part| {
+        let digits = part.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        digits.parse::<u32>().ok()
+    });
+    let version = [numbers.next(), numbers.next(), numbers.next()].map(Option::unwrap_or_default);
+    match version {
+        [3, 4, patch] => patch >= 25,
+        [3, 5, patch] => patch >= 8,
+        _ => version >= [3, 6, 0],
+    }
+}
+
 /// The error when no member can be reached: it names each.
 fn no_nodes(unreachable: &[(String, String)]) -> Error {
     let each: Vec<&str> = unreachable.iter().map(|(_, why)| why.as_str()).collect();
@@ -293,4 +321,27 @@ pub(crate) fn unknown(error: Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("{}; {advice}", error.message()))
         .with(FieldName::Outcome, "unknown")
         .caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_that_told_progress_too_early_are_known_by_their_version() {
+        for (version, in_order) in [
+            ("3.3.27", false),
+            ("3.4.23", false),
+            ("3.4.25", true),
+            ("3.5.7", false),
+            ("3.5.8", true),
+            ("3.5.21-rc.1", true),
+            ("3.6.0", true),
+            ("4.0.0", true),
+            ("", false),
+            ("main", false),
+        ] {
+            assert_eq!(tells_progress_in_order(version), in_order, "{version}");
+        }
+    }
 }

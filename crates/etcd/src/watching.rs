@@ -116,6 +116,8 @@ struct Follower {
 struct Streaming {
     stream: WatchStream,
     member: usize,
+    /// Whether a reply about progress that was asked for comes after all events that it speaks of.
+    in_order: bool,
     /// When something was last heard.
     heard: Instant,
     /// When it is next asked how far it is.
@@ -174,13 +176,17 @@ impl Follower {
             self.lose();
             return Ok(());
         }
+        // A member that goes on may tell the last revision again.
+        let told = self.next;
         for event in response.events() {
-            self.take(event)?;
+            self.take(event, told)?;
         }
-        // With nothing to tell, the header says up to where there was nothing.
         if response.events().is_empty() && !response.created() {
-            let at = response.header().map_or(0, etcd_client::ResponseHeader::revision);
-            self.next = self.next.max(at + 1);
+            // With nothing to tell, the header says up to where there was nothing, unless the reply may have overtaken events.
+            if response.watch_id() >= 0 || self.stream.as_ref().is_some_and(|stream| stream.in_order) {
+                let at = response.header().map_or(0, etcd_client::ResponseHeader::revision);
+                self.next = self.next.max(at + 1);
+            }
             if self.request.progress {
                 self.ready.push_back(WatchBatch { version: version(self.next - 1), events: Vec::new() });
             }
@@ -188,12 +194,11 @@ impl Follower {
         Ok(())
     }
 
-    /// Puts an event into the batch of its revision.
-    fn take(&mut self, event: &EtcdEvent) -> Result<()> {
+    /// Puts an event into the batch of its revision, unless it is from before `told`.
+    fn take(&mut self, event: &EtcdEvent, told: i64) -> Result<()> {
         let Some(found) = event.kv() else { return Err(Error::internal("etcd told an event without a key")) };
         let at = found.mod_revision();
-        // A member that goes on may tell the last revision again.
-        if at < self.next && self.ready.back().is_none_or(|batch| batch.version != version(at)) {
+        if at < told {
             return Ok(());
         }
         self.next = self.next.max(at + 1);
@@ -284,16 +289,23 @@ impl Follower {
             let first = stream.message().await?;
             Ok::<_, etcd_client::Error>((stream, first))
         };
-        let opened = timeout(limit, opening).await;
+        let opened = timeout(limit, async {
+            let opened = opening.await?;
+            Ok::<_, etcd_client::Error>((
+                opened,
+                self.inner.connection.progress_in_order(member, &client).await,
+            ))
+        });
+        let opened = opened.await;
         let error = match opened {
-            Ok(Ok((stream, Some(first)))) => {
+            Ok(Ok(((stream, Some(first)), in_order))) => {
                 let now = Instant::now();
                 self.failures = 0;
-                self.stream =
-                    Some(Streaming { stream, member, heard: now, ask: now + PROGRESS_INTERVAL / 2 });
+                let ask = now + PROGRESS_INTERVAL / 2;
+                self.stream = Some(Streaming { stream, member, in_order, heard: now, ask });
                 return self.hear(&first);
             }
-            Ok(Ok((_, None))) => unavailable(self.inner.connection.address(member), "ended the watch"),
+            Ok(Ok(((_, None), _))) => unavailable(self.inner.connection.address(member), "ended the watch"),
             Ok(Err(error)) => failed(self.inner.connection.address(member), error).error,
             Err(_) => unavailable(self.inner.connection.address(member), "did not begin the watch in time"),
         };

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use norikv_core::{
-    DeleteRange, Entry, ErrorKind, Event, EventKind, EventReason, FieldName, KeyRange, PROGRESS_INTERVAL,
-    Put, Store, Ttl, Txn, Version, Watch,
+    Delete, DeleteRange, Entry, ErrorKind, Event, EventKind, EventReason, FieldName, KeyRange,
+    PROGRESS_INTERVAL, Put, Store, Ttl, Txn, TxnOp, Version, Watch,
 };
 use tokio::time::Instant;
 
@@ -253,6 +253,29 @@ pub async fn the_events_of_a_transaction_come_in_one_batch_in_the_order_of_its_o
         ];
         assert_eq!(told, expected.map(|(kind, key)| (kind, key.to_owned())));
         assert!(batch.events.iter().all(|event| event.entry.version == version));
+    }
+    Ok(())
+}
+
+/// What a store remembers of an idempotency key is no event, and takes none along: not even if it is what the transaction began
+/// with, a delete of nothing.
+pub async fn what_a_step_remembers_hides_no_event_of_its_transaction(store: &dyn Store) -> Check {
+    let start = put(store, "before", "v").await?;
+    let mut live = Watcher::begin(store, all()).await?;
+    let remembered = |delete: TxnOp| match delete {
+        TxnOp::Delete(delete) => {
+            TxnOp::Delete(Delete { idempotency_key: Some("first".to_owned()), ..delete })
+        }
+        other => other,
+    };
+    let then = vec![remembered(to_delete("missing")), to_put("a", "1"), to_put("b", "1")];
+    let version = txn(store, Txn { then, ..Txn::default() }).await?.version;
+    let mut replay = Watcher::from(store, later(start, 1)).await?;
+    for watcher in [&mut live, &mut replay] {
+        let batch = watcher.next().await?;
+        assert_eq!(batch.version, version);
+        let told: Vec<_> = batch.events.iter().map(|event| event.entry.key.clone()).collect();
+        assert_eq!(told, ["a", "b"]);
     }
     Ok(())
 }
