@@ -154,22 +154,30 @@ export interface ClusterConfig extends CommonConfig {
   readonly token?: string;
 }
 
-/** Settings of a client of one address, and of an embedded store behind it. */
+/** Settings of a client of one address, and of an embedded store or an etcd cluster behind it. */
 export interface AddressConfig extends CommonConfig {
-  /** `memory:`, `file:<directory>` or `host:port`. */
+  /**
+   * `memory:`, `file:<directory>`, `host:port`, or in Node the members of an etcd cluster:
+   * `etcd://host:2379,host:2379`, with `user:password@` before them and `/prefix`, which all keys then begin with there,
+   * behind them; `etcds://` with TLS. Special characters of these are percent-encoded.
+   *
+   * On etcd, times to live count in whole seconds, rounded up, and what has run out goes up to two seconds later;
+   * events do not say why something is gone; and there are no vectors, but from a server in front of the cluster:
+   * `norikv serve --store etcd://…`. All else is the same, in Node. A browser goes through such a server.
+   */
   readonly address: string;
   /**
    * When a `file:` store acknowledges a write: `'fsync'` (the default) once it is on disk, `'relaxed'` once it is
    * in memory, and on disk within 100 ms.
    */
   readonly durability?: 'fsync' | 'relaxed';
-  /** The largest value that an embedded store takes, in bytes. Default 1,048,576. */
+  /** The largest value that the store takes, in bytes, where that is the client's to say. Default 1,048,576. */
   readonly maxValueBytes?: number;
   /** How long an embedded store keeps old revisions, in milliseconds. Default 3,600,000 (one hour). */
   readonly historyMs?: number;
   /** How many old revisions an embedded store keeps. Default 1,000,000. */
   readonly historyRevisions?: number;
-  /** How long an embedded store remembers idempotency keys, in milliseconds. Default 86,400,000 (24 hours). */
+  /** How long idempotency keys are remembered, in milliseconds, unless by a server. Default 86,400,000 (24 hours). */
   readonly idempotencyWindowMs?: number;
 }
 
@@ -196,7 +204,10 @@ export interface GetOptions extends CallOptions {
 
 /** Options of a put. */
 export interface PutOptions extends CallOptions {
-  /** The entry expires after that many milliseconds: a whole number from 1 to 10 years. Default: it stays. */
+  /**
+   * The entry expires after that many milliseconds: a whole number from 1 to 10 years; on etcd after whole seconds, rounded
+   * up. Default: it stays.
+   */
   readonly ttlMs?: number | undefined;
   /** Write only if the key is not there; otherwise {@link AlreadyExistsError}. */
   readonly ifNotExists?: boolean | undefined;
@@ -259,7 +270,7 @@ export class NoriKVClient implements AsyncDisposable {
   /**
    * Makes a client, without connecting.
    *
-   * @param config - An address (`memory:`, `file:./data`, `host:port`) or settings.
+   * @param config - An address (`memory:`, `file:./data`, `host:port`, `etcd://host:2379,…`) or settings.
    * @throws {@link InvalidArgumentError} if the address or a setting is wrong.
    */
   constructor(config: string | ClientConfig);
@@ -1137,7 +1148,7 @@ export interface WatchEvent {
   readonly entry: Entry;
   /** The entry before, if it was asked for and there was one. */
   readonly prevEntry?: Entry;
-  /** Why it happened, where the store knows it: a call, its time to live, or its lease. */
+  /** Why it happened, where the store knows it: a call, its time to live, or its lease. On etcd always `'write'`. */
   readonly reason: 'write' | 'expired' | 'lease';
 }
 
@@ -1311,7 +1322,7 @@ export interface VectorIndexInfo {
 
 /** What a store says of itself. */
 export interface Status {
-  /** What holds the data: `'memory'`, `'file'`, or what the server says. */
+  /** What holds the data: `'memory'`, `'file'`, `'etcd'`, or what the server says. */
   readonly store: string;
   /**
    * What the store can do: some of `'range'`, `'deleteRange'`, `'ifNotExists'`, `'batch'`, `'history'`, `'txn'`,

@@ -19,7 +19,7 @@
 
 /** Settings of a server. */
 export interface ServerOptions {
-  /** The store that it serves: `memory:` or `file:<directory>`. */
+  /** The store that it serves: `memory:`, `file:<directory>`, or an etcd cluster, `etcd://host:2379,…`, with vectors over it. */
   readonly store: string;
   /** The address it listens on; port 0 takes a free one. Default `127.0.0.1:7447`. */
   readonly listen?: string;

@@ -20,13 +20,16 @@ const use = `
       break;
     }
     const missing = await client.get('missing').catch((error) => error);
-    const other = await NoriKVClient.open('memory:').catch((error) => error);
+    const refused = ['memory:', 'etcd://127.0.0.1:2379'].map((address) =>
+      NoriKVClient.open(address).catch((error) => error),
+    );
+    const others = (await Promise.all(refused)).map(({ name }) => name);
     await client.close();
     if (!(missing instanceof KeyNotFoundError)) throw missing;
-    return [entry.text(), event, missing.name, other.name].join(', ');
+    return [entry.text(), event, missing.name, ...others].join(', ');
   }
 `;
-const USED = 'hello, put hello, KeyNotFoundError, UnsupportedError';
+const USED = 'hello, put hello, KeyNotFoundError, UnsupportedError, UnsupportedError';
 
 const serverIsRefused = `
   import { startServer } from '@norikv/client/server';
