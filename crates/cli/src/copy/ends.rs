@@ -25,6 +25,8 @@ pub(crate) struct Ends {
     pub(crate) to_name: String,
     /// Whether the source's watch knows why something is deleted.
     pub(crate) knows_reasons: bool,
+    /// Whether each write takes a round through a cluster, so that many at once are better off in one transaction.
+    pub(crate) to_cluster: bool,
 }
 
 impl Ends {
@@ -51,8 +53,8 @@ impl Ends {
                 return Err(error);
             }
         };
-        let mut ends =
-            Self { from, to, from_name: name(&args.from), to_name: name(&args.to), knows_reasons: true };
+        let (from_name, to_name) = (name(&args.from), name(&args.to));
+        let mut ends = Self { from, to, from_name, to_name, knows_reasons: true, to_cluster: false };
         match ends.check(args).await {
             Ok(()) => Ok(ends),
             Err(error) => {
@@ -88,7 +90,9 @@ impl Ends {
             )),
         };
         lacks(&status, needed, &self.from_name)?;
-        lacks(&self.to.status(Call::with_timeout(BEGIN)).await?, &[Feature::Range], &self.to_name)
+        let status = self.to.status(Call::with_timeout(BEGIN)).await?;
+        self.to_cluster = status.store == "etcd" && status.has(Feature::Txn);
+        lacks(&status, &[Feature::Range], &self.to_name)
     }
 
     /// Closes both: what is in the target is on disk.

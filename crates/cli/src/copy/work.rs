@@ -168,7 +168,7 @@ async fn copy(
     if !args.prefix.is_empty() && has_vectors(ends, patience).await? {
         progress.note("the source's vector indexes are left out: they go with a copy of all keys");
     }
-    let target = Target::new(&ends.to, patience.clone(), args.concurrency, args.max_rate);
+    let target = Target::new(&ends.to, patience.clone(), args.concurrency, args.max_rate, ends.to_cluster);
     let mut copying = Copying {
         ends,
         range,
