@@ -1,6 +1,7 @@
 // What is measured of a store on an etcd cluster, and what it should come to: as in `../rows.mjs`.
 import path from 'node:path';
 import { startEtcd, startNorikvOn } from '../lib/servers.mjs';
+import { fsyncFacts } from './facts.mjs';
 
 const KEYS = 10_000;
 const FLIGHT = 64;
@@ -21,6 +22,18 @@ async function startServed(directory) {
     await etcd.stop();
     throw error;
   }
+}
+
+/** Two clusters as one. */
+async function startPair(directory) {
+  const [first, second] = await Promise.all(
+    ['a', 'b'].map((name) => startEtcd(path.join(directory, name))),
+  );
+  const stop = async () => {
+    await first.stop();
+    await second.stop();
+  };
+  return { address: `etcd://${first.address};etcd://${second.address}`, stop };
 }
 
 const ours = (title, server, settings) => ({ title, file: 'norikv', keys: KEYS, server, settings });
@@ -46,7 +59,7 @@ export const etcd = {
   programs: [{ program: 'etcd', debian: 'etcd-server' }],
   keys: KEYS,
   ms: 2000,
-  servers: { etcd: startEtcd, served: startServed },
+  servers: { etcd: startEtcd, served: startServed, pair: startPair },
   workers: {
     norikv: ours('NoriKV', 'etcd', ({ address }) => ({ address: `etcd://${address}` })),
     etcd3: {
@@ -64,7 +77,9 @@ export const etcd = {
     },
     direct: ours('NoriKV, directly', 'etcd', ({ address }) => ({ address: `etcd://${address}` })),
     served: ours('NoriKV through norikv serve', 'served', ({ address }) => ({ nodes: [address] })),
+    pair: ours('NoriKV, two clusters', 'pair', ({ address }) => ({ address })),
   },
+  facts: fsyncFacts,
   rows: [
     row('get, 64 in flight', get, perSecond, 'etcd3', 3),
     row('get, 64 in flight: client CPU per call', get, cpuPerCall, 'etcd3', 2),
@@ -76,5 +91,15 @@ export const etcd = {
     row('one watch is told 10,000 events', oneWatch, perSecond, 'etcd3', 2),
     row('ten watches are told 10,000 events each', tenWatches, perSecond, 'etcd3', 2),
     row('ten watches: client CPU per event', tenWatches, cpuPerCall, 'etcd3', 2),
+    row('put to two clusters, 64 in flight', put, perSecond, 'direct', 1.7, 'pair'),
+    {
+      work: 'etcd: fsyncs of the busier of two clusters, for each put',
+      metric: 'fsyncs',
+      better: 'less',
+      fact: 'two',
+      theirs: 'one',
+      title: 'one cluster',
+      budget: 1.7,
+    },
   ],
 };

@@ -25,6 +25,7 @@ const shown = {
   kib: (value) => `${rounded(value)} KiB`,
   percent: (value) => `${rounded(value)} %`,
   growth: (value) => times(value),
+  fsyncs: (value) => rounded(value),
 };
 
 export const keyOf = (row) => `${row.work} · ${row.theirs.title}`;
