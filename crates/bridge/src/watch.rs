@@ -328,6 +328,12 @@ impl Watches {
         let start = match subscriber.newest {
             Newest::NotAsked => start,
             Newest::Asked(_) => return,
+            // What of its upstream's comes after the newest, moments do not say: it begins anew.
+            Newest::Known(version) if version.is_moment() || start.is_moment() => {
+                let key = subscriber.upstream;
+                self.part_one(id, key);
+                return;
+            }
             Newest::Known(version) => {
                 subscriber.floor = version.max(start);
                 subscriber.floor
@@ -429,28 +435,35 @@ impl Watches {
     /// Sends those that lag behind the others on their own way, so that they hold back nobody.
     fn part(&mut self, key: u64, lowest: u64) {
         let Some(upstream) = self.upstreams.get(&key) else { return };
-        let (prefix, watch) = (upstream.prefix.clone(), upstream.watch.clone());
         let lags = |id: &&u32| self.subscribers.get(*id).is_some_and(|found| found.cursor == lowest);
         let slow: Vec<_> = upstream.subscribers.iter().filter(lags).copied().collect();
         for id in slow {
-            let Some(subscriber) = self.subscribers.get(&id) else { continue };
-            // One that does not know yet where it starts begins anew.
-            let from = subscriber
-                .told
-                .then(|| Version::new(subscriber.last.term, subscriber.last.index.saturating_add(1)));
-            let watch = Watch { from, progress: subscriber.progress, ..watch.clone() };
-            let call = Call::with_timeout(self.shared.timeout);
-            let own = self.open(prefix.clone(), watch, None, call, subscriber.told);
-            self.leave(id, key);
-            if let Some(subscriber) = self.subscribers.get_mut(&id) {
-                if let Newest::Asked(handle) = std::mem::replace(&mut subscriber.newest, Newest::NotAsked) {
-                    handle.abort();
-                }
-                (subscriber.upstream, subscriber.cursor, subscriber.floor) = (own, 0, Version::ZERO);
+            self.part_one(id, key);
+        }
+    }
+
+    /// Sends a watch on its own way.
+    fn part_one(&mut self, id: u32, key: u64) {
+        let (Some(upstream), Some(subscriber)) = (self.upstreams.get(&key), self.subscribers.get(&id)) else {
+            return;
+        };
+        // One that does not know yet where it starts begins anew.
+        let from = subscriber
+            .told
+            .then(|| Version::new(subscriber.last.term, subscriber.last.index.saturating_add(1)));
+        let watch = Watch { from, progress: subscriber.progress, ..upstream.watch.clone() };
+        let call = Call::with_timeout(self.shared.timeout);
+        let (prefix, told) = (upstream.prefix.clone(), subscriber.told);
+        let own = self.open(prefix, watch, None, call, told);
+        self.leave(id, key);
+        if let Some(subscriber) = self.subscribers.get_mut(&id) {
+            if let Newest::Asked(handle) = std::mem::replace(&mut subscriber.newest, Newest::NotAsked) {
+                handle.abort();
             }
-            if let Some(upstream) = self.upstreams.get_mut(&own) {
-                upstream.subscribers.insert(id);
-            }
+            (subscriber.upstream, subscriber.cursor, subscriber.floor) = (own, 0, Version::ZERO);
+        }
+        if let Some(upstream) = self.upstreams.get_mut(&own) {
+            upstream.subscribers.insert(id);
         }
     }
 }

@@ -1,8 +1,8 @@
 use std::{path::Path, sync::Arc};
 
-use norikv_core::{Address, Error, ErrorKind, Result, StoreRef};
+use norikv_core::{Address, Call, Error, ErrorKind, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
-use norikv_etcd::{EtcdSettings, EtcdStore};
+use norikv_etcd::EtcdSettings;
 use norikv_vectors::VectorStore;
 
 use crate::args::Serve;
@@ -20,10 +20,12 @@ pub(crate) async fn open(serve: &Serve) -> Result<StoreRef> {
             (Arc::new(EmbeddedStore::open(directory, settings(serve))?), Some(directory))
         }
         Address::Etcd(address) => {
-            let mut settings = EtcdSettings::parse(address)?;
-            settings.idempotency_window = window;
-            settings.max_value_bytes = serve.max_value_bytes.unwrap_or(settings.max_value_bytes);
-            (Arc::new(EtcdStore::new(settings)?), None)
+            let mut clusters = EtcdSettings::parse_all(address)?;
+            for settings in &mut clusters {
+                settings.idempotency_window = window;
+                settings.max_value_bytes = serve.max_value_bytes.unwrap_or(settings.max_value_bytes);
+            }
+            (norikv_etcd::open(clusters, Call::default()).await?, None)
         }
         Address::Node(_) => {
             return Err(Error::new(

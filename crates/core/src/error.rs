@@ -362,7 +362,13 @@ impl StdError for Error {
 }
 
 /// A key as a person can read it: text in quotes where it is text, hex otherwise, cut at 64 bytes.
-pub(crate) fn show_key(key: &[u8]) -> String {
+///
+/// ```
+/// assert_eq!(norikv_core::show_key(b"user:1"), "\"user:1\"");
+/// assert_eq!(norikv_core::show_key(b"\xff"), "0xff");
+/// ```
+#[must_use]
+pub fn show_key(key: &[u8]) -> String {
     let shown = &key[..key.len().min(64)];
     let more = if shown.len() < key.len() { "…" } else { "" };
     match std::str::from_utf8(shown) {

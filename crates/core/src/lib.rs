@@ -34,7 +34,7 @@ pub use backoff::Backoff;
 pub use call::Call;
 pub use cluster::{ClusterNode, ClusterView, ShardInfo, ShardReplica};
 pub use entry::Entry;
-pub use error::{Error, ErrorKind, Field, FieldName, Result};
+pub use error::{Error, ErrorKind, Field, FieldName, Result, show_key};
 pub use lease::{LeaseGrant, LeaseGranted, LeaseId, LeaseStatus, LeaseTimeToLive};
 pub use limits::{
     DEFAULT_MAX_VALUE_BYTES, DEFAULT_TIMEOUT, Limits, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEEP_ALIVES,

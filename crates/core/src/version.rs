@@ -26,6 +26,17 @@ impl Version {
     /// The version that stands for "no entry" on the wire: term 0, index 0.
     pub const ZERO: Self = Self { term: 0, index: 0 };
 
+    /// The bit of the term that moments have, and nothing else.
+    pub const MOMENT: u64 = 1 << 63;
+
+    /// Whether it is a moment: what several clusters, each with revisions of its own, were at together. A moment is greater than
+    /// those that led to it in one watch or scan. Of two others the lesser need not be the earlier, and with the version of a
+    /// single write it does not compare at all.
+    #[must_use]
+    pub const fn is_moment(self) -> bool {
+        self.term & Self::MOMENT != 0
+    }
+
     /// A version of the given term and index.
     #[must_use]
     pub const fn new(term: u64, index: u64) -> Self {

@@ -10,6 +10,36 @@ pub(crate) struct Parts {
     pub(crate) prefix: Vec<u8>,
 }
 
+/// The addresses of several clusters: each is written like that of one, and they are separated by semicolons. The prefix stands
+/// once, behind the last.
+///
+/// A semicolon in a password or a prefix does not separate: what follows one that does begins with `etcd://` or `etcds://`.
+pub(crate) fn parse_all(address: &str) -> Result<Vec<Parts>> {
+    let mut starts: Vec<usize> = [";etcd://", ";etcds://"]
+        .iter()
+        .flat_map(|separator| address.match_indices(separator))
+        .map(|(at, _)| at + 1)
+        .collect();
+    starts.sort_unstable();
+    let mut parts = Vec::with_capacity(starts.len() + 1);
+    let mut from = 0;
+    for start in starts {
+        parts.push(parse(&address[from..start - 1])?);
+        from = start;
+    }
+    parts.push(parse(&address[from..])?);
+    let prefix = parts.last().map(|last| last.prefix.clone()).unwrap_or_default();
+    for part in &mut parts {
+        if !part.prefix.is_empty() && part.prefix != prefix {
+            return Err(Error::invalid_argument(
+                "an address of several clusters has one prefix for all of them: write it once, behind the last one, like etcd://a:2379;etcd://b:2379/app/",
+            ));
+        }
+        part.prefix.clone_from(&prefix);
+    }
+    Ok(parts)
+}
+
 pub(crate) fn parse(address: &str) -> Result<Parts> {
     let wrong = |why: &str| {
         // The password must not get into an error.
@@ -36,6 +66,11 @@ pub(crate) fn parse(address: &str) -> Result<Parts> {
     };
     let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let prefix = decode(prefix).ok_or_else(|| wrong("the prefix is not percent-encoded UTF-8"))?;
+    if hosts.contains(';') {
+        return Err(wrong(
+            "several clusters are written each with its etcd://, like etcd://a:2379;etcd://b:2379",
+        ));
+    }
     let mut endpoints = Vec::new();
     for host in hosts.split(',') {
         let node: NodeAddress = host.parse().map_err(|error: Error| wrong(error.message()))?;
@@ -77,6 +112,23 @@ mod tests {
         assert!(parts.tls);
         assert_eq!(parts.prefix, b"app/");
         assert!(parse("etcd://a:1").unwrap().prefix.is_empty());
+    }
+
+    #[test]
+    fn several_clusters_have_users_of_their_own_and_one_prefix() {
+        let parts = parse_all("etcd://a:1,b:2;etcds://u:x;y@c:3/app/;z").unwrap();
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[0].endpoints, ["a:1", "b:2"]);
+        assert_eq!(parts[1].endpoints, ["c:3"]);
+        assert!(!parts[0].tls && parts[1].tls && parts[0].user.is_none());
+        assert_eq!(parts[1].user, Some(("u".to_owned(), "x;y".to_owned())));
+        assert!(parts.iter().all(|part| part.prefix == b"app/;z"));
+        assert_eq!(parse_all("etcd://a:1/p;q").unwrap().len(), 1);
+        assert_eq!(parse_all("etcd://a:1/p;etcd://b:1/p").unwrap()[0].prefix, b"p");
+        for wrong in ["etcd://a:1/p;etcd://b:1/q", "etcd://a:1/p;etcd://b:1", "etcd://a:1;b:1", "etcd://a:1;"]
+        {
+            assert!(parse_all(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

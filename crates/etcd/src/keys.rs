@@ -1,11 +1,20 @@
 //! Where keys are in the cluster: under the prefix of the store, and none of them under the prefix that is ours.
+//!
+//! | key | value |
+//! |---|---|
+//! | `\0norikv.idempotency/` idempotency key | the record of a write |
+//! | `\0norikv.clusters/map` | which clusters hold which shards, where several are one store |
+//! | `\0norikv.clusters/moment/` token | the revisions that moments are told from, where those do not fit into them |
 
 use bytes::Bytes;
 use norikv_core::{Error, KeyRange, MAX_KEY_BYTES, Result, check_key};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// What the keys of records begin with, within the store.
-const RESERVED: &[u8] = b"\0norikv.idempotency/";
+/// What the keys begin with that are ours, within the store.
+const RESERVED: &[u8] = b"\0norikv.";
+const RECORDS: &[u8] = b"\0norikv.idempotency/";
+const MAP: &[u8] = b"\0norikv.clusters/map";
+const MOMENTS: &[u8] = b"\0norikv.clusters/moment/";
 
 /// How many bytes of an idempotency key are in the key of its record as they are.
 const RECORD_BYTES: usize = 512;
@@ -36,7 +45,7 @@ impl Keys {
         check_key(key)?;
         if key.starts_with(RESERVED) {
             return Err(Error::invalid_argument(
-                "keys that begin with \"\\0norikv.idempotency/\" hold what the store remembers of idempotency keys; use another",
+                "keys that begin with \"\\0norikv.\" hold what the store itself remembers; use another",
             ));
         }
         let outer = [&self.prefix, key].concat();
@@ -59,11 +68,21 @@ impl Keys {
     pub(crate) fn record(&self, idempotency_key: &str) -> Vec<u8> {
         let (beginning, rest) = idempotency_key.as_bytes().split_at(idempotency_key.len().min(RECORD_BYTES));
         if rest.is_empty() {
-            return [&self.prefix, RESERVED, beginning].concat();
+            return [&self.prefix, RECORDS, beginning].concat();
         }
         // A server of ours that is spoken to as etcd takes keys of 1,024 bytes; the hash says as much as the rest.
         let hash = xxh3_128(idempotency_key.as_bytes()).to_be_bytes();
-        [&self.prefix, RESERVED, beginning, &hash].concat()
+        [&self.prefix, RECORDS, beginning, &hash].concat()
+    }
+
+    /// The key of the map of clusters.
+    pub(crate) fn map(&self) -> Vec<u8> {
+        [&self.prefix, MAP].concat()
+    }
+
+    /// The key of the revisions that moments are told from.
+    pub(crate) fn moment(&self, token: u32) -> Vec<u8> {
+        [&self.prefix, MOMENTS, format!("{token:08x}").as_bytes()].concat()
     }
 
     /// Whether a key of the cluster is one of the store's.
@@ -71,7 +90,7 @@ impl Keys {
         key.len() > self.prefix.len() && key.starts_with(&self.prefix)
     }
 
-    /// Whether a key of the cluster is a record's.
+    /// Whether a key of the cluster is ours, and not a user's.
     pub(crate) fn is_record(&self, key: &[u8]) -> bool {
         self.reserved.contains(key)
     }
@@ -129,10 +148,7 @@ mod tests {
         let parts = keys.visible(&KeyRange::all());
         assert_eq!(parts.len(), 2);
         assert_eq!(parts[0], EtcdRange { start: vec![0], end: RESERVED.to_vec() });
-        assert_eq!(
-            (parts[1].start.as_slice(), parts[1].end.as_slice()),
-            (&b"\0norikv.idempotency0"[..], &[0][..])
-        );
+        assert_eq!((parts[1].start.as_slice(), parts[1].end.as_slice()), (&b"\0norikv/"[..], &[0][..]));
         assert_eq!(keys.visible(&KeyRange::prefix("a")).len(), 1);
         assert!(keys.visible(&KeyRange::prefix(RESERVED)).is_empty());
         assert!(keys.visible(&KeyRange::new("a".into(), Some("a".into())).unwrap()).is_empty());
@@ -145,7 +161,10 @@ mod tests {
         assert_eq!(keys.outer(b"a").unwrap(), b"app/a");
         assert!(keys.outer(&[b'k'; MAX_KEY_BYTES - 4]).is_ok());
         assert!(keys.outer(&[b'k'; MAX_KEY_BYTES - 3]).is_err());
-        assert!(keys.is_record(&keys.record("x")));
+        for ours in [keys.record("x"), keys.map(), keys.moment(7)] {
+            assert!(keys.is_record(&ours) && keys.outer(&ours[4..]).is_err());
+        }
+        assert!(keys.outer(norikv_core::VECTOR_KEY_PREFIX).is_ok());
         assert!(!keys.is_record(b"app/a"));
         let long = |last: &str| keys.record(&["x".repeat(1_023), last.to_owned()].concat());
         assert!(long("y") != long("z") && long("y").len() < 1_024 && keys.is_record(&long("y")));

@@ -6,6 +6,7 @@
 //! written by users.
 
 mod address;
+mod clusters;
 mod connection;
 mod entries;
 mod error;
@@ -20,5 +21,6 @@ mod transactions;
 mod watching;
 mod writes;
 
+pub use clusters::{ClustersStore, open};
 pub use settings::{EtcdSettings, EtcdTls};
 pub use store::EtcdStore;

@@ -55,8 +55,30 @@ impl EtcdSettings {
     /// # Errors
     /// `InvalidArgument` for what is no such address.
     pub fn parse(address: &str) -> Result<Self> {
-        let address::Parts { endpoints, user, tls, prefix } = address::parse(address)?;
-        Ok(Self {
+        address::parse(address).map(Self::of)
+    }
+
+    /// The settings of each cluster of an address: `etcd://host:2379,host:2379;etcd://host:2379/prefix`, for [`open`](crate::open).
+    /// The prefix is that of all of them.
+    ///
+    /// ```
+    /// use norikv_etcd::EtcdSettings;
+    /// let clusters = EtcdSettings::parse_all("etcd://a:2379;etcd://b:2379/app/")?;
+    /// assert_eq!(clusters.len(), 2);
+    /// assert_eq!(clusters[0].prefix, b"app/");
+    /// assert_eq!(EtcdSettings::parse_all("etcd://a:2379")?.len(), 1);
+    /// # Ok::<(), norikv_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is no such address.
+    pub fn parse_all(address: &str) -> Result<Vec<Self>> {
+        Ok(address::parse_all(address)?.into_iter().map(Self::of).collect())
+    }
+
+    fn of(parts: address::Parts) -> Self {
+        let address::Parts { endpoints, user, tls, prefix } = parts;
+        Self {
             endpoints,
             user,
             tls: tls.then(EtcdTls::default),
@@ -64,7 +86,7 @@ impl EtcdSettings {
             max_value_bytes: DEFAULT_MAX_VALUE_BYTES,
             idempotency_window: Duration::from_secs(24 * 60 * 60),
             retry: RetryPolicy::default(),
-        })
+        }
     }
 }
 

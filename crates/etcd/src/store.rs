@@ -85,6 +85,10 @@ impl EtcdStore {
         };
         Ok(Self { inner: Arc::new(inner), meter: Meter::new()? })
     }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
 }
 
 macro_rules! metered {

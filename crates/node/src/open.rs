@@ -2,9 +2,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use norikv_bridge::{ClientConfig, Environment, OpenStore, Sleep, Target};
 use norikv_client::RemoteStore;
-use norikv_core::{Address, Error, NodeAddress, Result, StoreRef};
+use norikv_core::{Address, Call, Error, NodeAddress, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
-use norikv_etcd::{EtcdSettings, EtcdStore};
+use norikv_etcd::EtcdSettings;
 use norikv_vectors::VectorStore;
 
 /// Opens the stores that Node can have.
@@ -21,7 +21,8 @@ impl Environment for NodeEnvironment {
                 Target::Address(Address::Node(node)) => remote(vec![node], &config),
                 Target::Address(Address::Etcd(address)) => {
                     let retry = config.retry;
-                    Ok(Arc::new(etcd(&address, &settings, |etcd| etcd.retry = retry)?) as StoreRef)
+                    let clusters = etcd(&address, &settings, |etcd| etcd.retry = retry)?;
+                    norikv_etcd::open(clusters, Call::with_timeout(config.timeout)).await
                 }
                 Target::Nodes(nodes) => remote(nodes, &config),
             }
@@ -58,18 +59,20 @@ pub(crate) async fn embedded(directory: Option<PathBuf>, settings: Settings) -> 
     Ok(Arc::new(VectorStore::open(Arc::new(store), vectors).await?))
 }
 
-/// A client of an etcd cluster.
-fn etcd(address: &str, settings: &Settings, more: impl FnOnce(&mut EtcdSettings)) -> Result<EtcdStore> {
-    let mut etcd = EtcdSettings::parse(address)?;
-    etcd.max_value_bytes = settings.max_value_bytes;
-    etcd.idempotency_window = settings.idempotency_window;
-    more(&mut etcd);
-    EtcdStore::new(etcd)
+/// The etcd clusters of an address.
+fn etcd(address: &str, settings: &Settings, more: impl Fn(&mut EtcdSettings)) -> Result<Vec<EtcdSettings>> {
+    let mut clusters = EtcdSettings::parse_all(address)?;
+    for etcd in &mut clusters {
+        etcd.max_value_bytes = settings.max_value_bytes;
+        etcd.idempotency_window = settings.idempotency_window;
+        more(etcd);
+    }
+    Ok(clusters)
 }
 
 /// An etcd cluster as a server has it, which keeps its vectors, too.
 pub(crate) async fn etcd_with_vectors(address: &str, settings: &Settings) -> Result<StoreRef> {
-    let store = etcd(address, settings, |_| ())?;
+    let store = norikv_etcd::open(etcd(address, settings, |_| ())?, Call::default()).await?;
     let vectors = norikv_vectors::Settings::beside(None, settings.idempotency_window);
     Ok(Arc::new(VectorStore::open(Arc::new(store), vectors).await?))
 }

@@ -36,6 +36,14 @@ struct Away {
     /// How many watches are refused from the second on.
     refusals: AtomicUsize,
     asked: AtomicUsize,
+    /// What its versions are, beside that: those of a store of several clusters.
+    marked: u64,
+}
+
+impl Away {
+    fn version(&self, version: Version) -> Version {
+        Version::new(version.term | self.marked, version.index)
+    }
 }
 
 #[async_trait]
@@ -48,7 +56,8 @@ impl Store for Away {
                 return Err(Error::new(ErrorKind::Unavailable, "not now"));
             }
         }
-        self.store.watch(request, call).await
+        let watching = self.store.watch(request, call).await?;
+        Ok(Watching { start: self.version(watching.start), ..watching })
     }
 
     async fn get(&self, request: Get, call: Call) -> Result<Option<Entry>> {
@@ -72,7 +81,8 @@ impl Store for Away {
     }
 
     async fn scan(&self, request: Scan, call: Call) -> Result<Page> {
-        self.store.scan(request, call).await
+        let page = self.store.scan(request, call).await?;
+        Ok(Page { version: self.version(page.version), ..page })
     }
 
     async fn count(&self, request: Count, call: Call) -> Result<CountResult> {
@@ -198,6 +208,7 @@ async fn one_that_goes_its_own_way_waits_for_a_store_that_is_away() {
         store: EmbeddedStore::memory(Settings::default()).unwrap(),
         refusals: AtomicUsize::new(3),
         asked: AtomicUsize::new(0),
+        marked: 0,
     });
     let mut fixture = Fixture::of(store.clone());
     fixture.begin(1, 1);
@@ -221,4 +232,24 @@ async fn one_that_goes_its_own_way_waits_for_a_store_that_is_away() {
     assert!(answers.u32().unwrap() > answers.u32().unwrap());
     assert_eq!(answers.version().unwrap(), Version::new(1, 3));
     assert_eq!(store.refusals.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn one_that_comes_later_does_not_join_where_versions_are_moments() {
+    let store = Arc::new(Away {
+        store: EmbeddedStore::memory(Settings::default()).unwrap(),
+        refusals: AtomicUsize::new(0),
+        asked: AtomicUsize::new(0),
+        marked: Version::MOMENT,
+    });
+    let mut fixture = Fixture::of(store.clone());
+    fixture.begin(1, 64);
+    fixture.begin(2, 64);
+    fixture.told(2).await;
+    // Those of one turn share: both begin with it.
+    assert_eq!(store.asked.load(Ordering::SeqCst), 1);
+    fixture.begin(3, 64);
+    fixture.told(1).await;
+    assert_eq!(store.asked.load(Ordering::SeqCst), 2);
+    assert_eq!(fixture.watches.upstreams.len(), 2);
 }
