@@ -10,7 +10,7 @@ mod served;
 pub(crate) mod tagged;
 mod watches;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;

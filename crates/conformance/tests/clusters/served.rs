@@ -37,11 +37,12 @@ async fn behind_two_servers_scans_go_on_and_watches_are_taken_up_at_either() -> 
         Proxy::start(servers[1].local_addr()).await.unwrap(),
     ];
     let store = client(&[proxies[0].local_addr(), proxies[1].local_addr()]);
+    let writer = clusters.open().await;
     let mut watch = Watcher::begin(&*store, Watch::new(KeyRange::all())).await?;
     let mut told = Vec::new();
     for round in 0..6 {
         for n in 0..250 {
-            put(&*store, format!("key{round}/{n:03}"), "v").await?;
+            put(&*writer, format!("key{round}/{n:03}"), "v").await?;
         }
         // The server that has the watch goes away, whichever it is, and comes back.
         let (away, stays) = (&proxies[round % 2], &proxies[1 - round % 2]);
@@ -60,6 +61,7 @@ async fn behind_two_servers_scans_go_on_and_watches_are_taken_up_at_either() -> 
     assert_eq!(entries.len(), 1_500);
     assert!(pages > 1 && entries.is_sorted_by(|a, b| a.key < b.key));
     store.close().await?;
+    writer.close().await?;
     for server in servers {
         server.shutdown(Duration::from_secs(5)).await?;
     }

@@ -7,7 +7,7 @@
 //! | 1 | one, by which a moment is known |
 //! | 32, with four clusters or more | the token of a *base* |
 //! | as many as there are, for each cluster the same | its revision, or how far it is beyond that of the base |
-//! | enough for the number of clusters and one | of whose batch of a watch it is: the number of the cluster and one; 0 of none |
+//! | enough for the number of clusters and two | of whose batch of a watch it is: the number of the cluster and one; all ones if it is of none, so that it is not less than what led to it |
 //! | 1 | one if it is after that batch, and not of it: what is one more than a batch's version |
 //!
 //! So moments grow as their revisions do, and whoever has one needs nothing else: a scan goes on, and a watch is taken up, at any
@@ -252,7 +252,7 @@ impl Layout {
     fn new(clusters: usize) -> Self {
         let count = u32::try_from(clusters.max(1)).unwrap_or(u32::MAX);
         let has_token = clusters > FIT;
-        let low = count.ilog2() + 2;
+        let low = (count + 1).ilog2() + 2;
         let all = 127 - if has_token { TOKEN_BITS } else { 0 } - low;
         Self { clusters, has_token, bits: (all / count).min(63), low }
     }
@@ -264,7 +264,7 @@ impl Layout {
 
     /// The moment of these numbers, if they fit.
     fn pack(&self, token: u32, numbers: &[u64], of: Option<usize>) -> Option<Version> {
-        let mut whole = MARK | of.map_or(0, |cluster| cluster as u128 + 1) << 1;
+        let mut whole = MARK | of.map_or(self.none(), |cluster| cluster as u128 + 1) << 1;
         if self.has_token {
             whole |= u128::from(token) << (127 - TOKEN_BITS);
         }
@@ -285,9 +285,14 @@ impl Layout {
         let mask = (1_u128 << self.bits) - 1;
         let revisions =
             (0..self.clusters).map(|cluster| (whole >> self.shift(cluster) & mask) as u64).collect();
-        let of = (whole >> 1) as usize & ((1 << (self.low - 1)) - 1);
-        let is_after = whole & 1 == 1;
-        Moment { revisions, of: of.checked_sub(1).filter(|_| !is_after) }
+        let of = whole >> 1 & self.none();
+        let is_of_batch = whole & 1 == 0 && of != self.none();
+        Moment { revisions, of: (of as usize).checked_sub(1).filter(|_| is_of_batch) }
+    }
+
+    /// What stands for the batch of no cluster.
+    fn none(&self) -> u128 {
+        (1 << (self.low - 1)) - 1
     }
 
     #[allow(clippy::cast_possible_truncation)] // 32 bits are left
@@ -316,7 +321,7 @@ mod tests {
         assert_eq!((Layout::new(2).bits, Layout::new(3).bits), (62, 41));
         for clusters in 1..=32 {
             let layout = Layout::new(clusters);
-            assert!(layout.bits >= 2 && 1 << (layout.low - 1) > clusters, "{clusters}");
+            assert!(layout.bits >= 2 && layout.none() > clusters as u128, "{clusters}");
         }
     }
 
@@ -357,9 +362,11 @@ mod tests {
             prop_assert_eq!(layout.unpack(next(moment)).revisions, revisions.clone());
             let mut later = revisions.clone();
             later[of] += 1;
+            let whole = layout.pack(5, &revisions, None).unwrap();
             for before in [None, Some(0), Some(clusters - 1)] {
                 let before = layout.pack(5, &revisions, before).unwrap();
-                prop_assert!(next(before) < layout.pack(5, &later, None).unwrap());
+                prop_assert!(before <= whole);
+                prop_assert!(next(before) < layout.pack(5, &later, Some(of)).unwrap());
             }
         }
     }
