@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many numbers are tried for a lease, when one is taken.
-const NUMBERS: u32 = 8;
+pub(crate) const NUMBERS: u32 = 8;
 
 /// What is remembered of a write: which it was, and whether it deleted something.
 pub(crate) struct Record {

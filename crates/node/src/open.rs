@@ -74,7 +74,7 @@ fn etcd(address: &str, settings: &Settings, more: impl Fn(&mut EtcdSettings)) ->
 pub(crate) async fn etcd_with_vectors(address: &str, settings: &Settings) -> Result<StoreRef> {
     let store = norikv_etcd::open(etcd(address, settings, |_| ())?, Call::default()).await?;
     let vectors = norikv_vectors::Settings::beside(None, settings.idempotency_window);
-    Ok(Arc::new(VectorStore::open(Arc::new(store), vectors).await?))
+    Ok(Arc::new(VectorStore::open(store, vectors).await?))
 }
 
 fn remote(nodes: Vec<NodeAddress>, config: &ClientConfig) -> Result<StoreRef> {

@@ -79,7 +79,7 @@ async fn a_lease_is_granted_in_all_clusters_or_in_none() -> Check {
     }
     let short = Call::with_timeout(Duration::from_secs(3));
     let ttl = norikv_core::Ttl::from_millis(60_000)?;
-    let granted = store.lease_grant(norikv_core::LeaseGrant { ttl }, short).await;
+    let granted = store.lease_grant(norikv_core::LeaseGrant::new(ttl), short).await;
     assert!(granted.unwrap_err().retryable());
     let left = clusters.all[0].client(0).await?.lease_client().leases().await.unwrap();
     assert!(left.leases().is_empty(), "it is left in the cluster that was reached");

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
-use norikv_conformance::{Check, put, refused};
+use norikv_conformance::{Check, EtcdCluster, put, refused};
 use norikv_core::{Call, ErrorKind};
 
 use super::{Clusters, open};
@@ -13,7 +13,7 @@ const MAP: &[u8] = b"\0norikv.clusters/map";
 #[tokio::test(flavor = "multi_thread")]
 async fn first_starts_at_the_same_time_end_with_one_map() -> Check {
     let clusters = Clusters::start(3).await;
-    let addresses: Vec<String> = clusters.all.iter().map(|cluster| cluster.address()).collect();
+    let addresses: Vec<String> = clusters.all.iter().map(EtcdCluster::address).collect();
     let orders = [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0], [0, 2, 1], [2, 0, 1], [0, 1, 2], [2, 1, 0]];
     let starts = orders.map(|order| {
         let address = order.map(|at| addresses[at].clone()).join(";");

@@ -26,9 +26,14 @@ pub(crate) struct Clusters {
 
 impl Clusters {
     pub(crate) async fn start(count: usize) -> Self {
-        let members = if std::env::var_os("NORIKV_LONG").is_some() { 3 } else { 1 };
-        let starts =
-            (0..count).map(|_| EtcdCluster::start(EtcdOptions { members, ..EtcdOptions::default() }));
+        let options = if std::env::var_os("NORIKV_LONG").is_some() {
+            EtcdOptions::default()
+        } else {
+            // One member has nobody to wait for before it leads.
+            let (heartbeat, election) = (Duration::from_millis(10), Duration::from_millis(100));
+            EtcdOptions { members: 1, heartbeat, election, ..EtcdOptions::default() }
+        };
+        let starts = (0..count).map(|_| EtcdCluster::start(options.clone()));
         let mut all: Vec<(u64, EtcdCluster)> = Vec::new();
         for cluster in join_all(starts).await {
             let cluster = cluster.unwrap();

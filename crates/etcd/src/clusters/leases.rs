@@ -8,24 +8,35 @@ use norikv_core::{
     Store as _, Version,
 };
 
-use crate::{clusters::store::Clusters, entries::user_lease, writes::lease_number};
+use crate::{
+    clusters::store::Clusters,
+    entries::user_lease,
+    writes::{NUMBERS, lease_number},
+};
 
 impl Clusters {
+    /// Grants a lease in all clusters, or in none as far as can be: what is granted in one that cannot be reached runs out by itself.
     pub(crate) async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {
-        let (number, ttl) = (user_lease(), request.ttl.as_duration());
-        let grants = self.each().map(|store| store.inner().grant(number, ttl, call));
-        let granted = join_all(grants).await;
-        // It is granted in all, or in none as far as can be: what cannot be reached runs out by itself.
-        if let Some(Err(error)) = granted.iter().find(|granted| granted.is_err()) {
-            let error = error.clone();
-            join_all(self.each().map(|store| store.inner().revoke(number, call))).await;
-            return Err(error);
+        let mut taken = 0;
+        loop {
+            // What is chosen for one is chosen for all.
+            let id = request.id.or_else(|| LeaseId::new(user_lease().unsigned_abs()));
+            let grants = self.each().map(|store| store.lease_grant(LeaseGrant { id, ..request }, call));
+            let granted = join_all(grants).await;
+            let Some(error) = granted.iter().find_map(|granted| granted.as_ref().err()).cloned() else {
+                // Each counts for itself; whoever holds it counts with the least.
+                let least = granted.into_iter().flatten().min_by_key(|granted| granted.ttl);
+                return least.ok_or_else(|| Error::internal("there is no cluster"));
+            };
+            let mine =
+                self.each().zip(granted).filter_map(|(store, granted)| Some((store, granted.ok()?.id)));
+            // Only what was granted here: of an id that is taken, the lease is somebody's.
+            join_all(mine.map(|(store, id)| store.lease_revoke(id, call))).await;
+            if request.id.is_some() || error.kind() != ErrorKind::InvalidArgument || taken >= NUMBERS {
+                return Err(error);
+            }
+            taken += 1;
         }
-        // Each counts for itself; whoever holds it counts with the least.
-        let ttl = granted.into_iter().flatten().map(|(_, ttl)| ttl).min().unwrap_or(ttl);
-        let id =
-            LeaseId::new(number.unsigned_abs()).ok_or_else(|| Error::internal("etcd granted lease 0"))?;
-        Ok(LeaseGranted { id, ttl })
     }
 
     /// A lease that any cluster has lost is lost, and is ended in the others.

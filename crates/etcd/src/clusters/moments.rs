@@ -180,7 +180,7 @@ impl Moments {
             return Ok(id);
         }
         let ttl = KEPT + FRESH;
-        let (id, _) = self.home.grant(ttl_lease(ttl, now()), ttl, call).await?;
+        let (id, _) = self.home.grant(|| ttl_lease(ttl, now()), ttl, call).await?;
         *lease = Some((id, Instant::now() + FRESH));
         Ok(id)
     }

@@ -390,6 +390,13 @@ impl Store for ClustersStore {
         metered!(self, self.clusters.status(call))
     }
 
+    fn unsupported(&self, what: &str) -> Error {
+        match self.clusters.store(0) {
+            Ok(store) => store.unsupported(what),
+            Err(error) => error,
+        }
+    }
+
     fn stats(&self) -> Stats {
         let sum = |of: fn(&Stats) -> usize| self.clusters.each().map(|store| of(&store.stats())).sum();
         Stats {
