@@ -1,5 +1,8 @@
 // Where processes have their data together: what is there survives any of them.
+import { setTimeout as wait } from 'node:timers/promises';
+import { afterAll } from '@jest/globals';
 import { onEtcd } from '../../api/stores';
+import { Cluster } from '../../etcd/cluster';
 import { freshPrefix, sharedEtcd } from '../../etcd/stores';
 import { serve, temporary } from '../../faults/children';
 
@@ -12,8 +15,40 @@ export interface Place {
   start(): Promise<string>;
 }
 
+/** How long all members are there, and then one is not, in milliseconds. */
+const WHOLE_MS = 3000;
+const LACKING_MS = 1000;
+
 const etcd = async (): Promise<string> => (await sharedEtcd()).address(freshPrefix());
 const served = async (store: string): Promise<string> => (await serve(store)).address;
+
+const ends: (() => Promise<void>)[] = [];
+afterAll(async () => {
+  await Promise.all(ends.map((end) => end()));
+});
+
+/** Three members, of which one after the other is killed and started again. */
+async function unsteady(): Promise<string> {
+  const cluster = await Cluster.start({ members: 3 });
+  const over = new AbortController();
+  const killing = async (): Promise<void> => {
+    for (let round = 0; ; round++) {
+      const member = cluster.members[round % 3];
+      await wait(WHOLE_MS, undefined, over);
+      await member?.kill();
+      await wait(LACKING_MS, undefined, over);
+      await member?.start();
+    }
+  };
+  const killed = killing().catch((error: unknown) => {
+    if (!over.signal.aborted) throw error;
+  });
+  ends.push(async () => {
+    over.abort();
+    await killed.finally(() => cluster.stop());
+  });
+  return cluster.address();
+}
 
 const disk: Place = {
   name: 'a server of file:',
@@ -23,9 +58,11 @@ const disk: Place = {
 const onCluster: readonly Place[] = [
   { name: 'etcd://', lateMs: 1500, start: etcd },
   { name: 'a server of etcd://', lateMs: 1500, start: async () => served(await etcd()) },
+  // A new leader of the cluster gives every lease its whole time again.
+  { name: 'three members of etcd, killed in turn,', lateMs: 5000, start: unsteady },
 ];
 
-/** Through a server of etcd it takes as long again, and shows less that is new. */
+/** The others take as long again each, and show less that is new. */
 const inLong = process.env.NORIKV_LONG === '1' ? onCluster : onCluster.slice(0, 1);
 
 /** Those that the suites run on. */
