@@ -48,6 +48,28 @@ test('the prefix of an address is before every key, and the others of the cluste
   expect(await whole.count({ prefix: '' })).toBe(1);
 });
 
+test('settings are those of the client: how large a value may be, how long a call and a repeat', async () => {
+  const address = cluster.address('settings/');
+  const client = await world.client({
+    address,
+    maxValueBytes: 10,
+    idempotencyWindowMs: 1_000,
+    timeout: 2_000,
+    retry: { maxAttempts: 5, initialDelay: 1, maxDelay: 10 },
+  });
+  await client.put('key', 'x'.repeat(10));
+  await failure(InvalidArgumentError, () => client.put('key', 'x'.repeat(11)));
+  expect((await client.status()).limits.maxValueBytes).toBe(10);
+  const once = { idempotencyKey: 'once' };
+  const first = await client.put('once', '1', once);
+  expect((await client.put('once', '1', once)).equals(first)).toBe(true);
+  // What is remembered goes as other entries do, by etcd's own clock.
+  while ((await client.put('once', '1', once)).equals(first)) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  expect((await client.get('once')).generation).toBe(2);
+});
+
 describe('where no endpoint can be reached', () => {
   test('one error names each, and why', async () => {
     const dead = [await nobody(), await nobody(), await nobody()];

@@ -18,11 +18,9 @@ export function sharedEtcd(): Promise<Cluster> {
   return started;
 }
 
-if (process.env.NORIKV_STORES === 'etcd') {
-  afterAll(async () => {
-    await (await started)?.stop();
-  });
-}
+afterAll(async () => {
+  await (await started)?.stop();
+});
 
 /** A prefix of this etcd that nobody else has. */
 export function freshPrefix(): string {
