@@ -140,6 +140,41 @@ export interface CommonConfig {
   readonly retry?: RetryConfig;
 }
 
+/**
+ * Whom a client trusts, and who it is, where TLS is spoken. Each is one or more certificates, or a key, in PEM: as text, or
+ * as the bytes of a file.
+ *
+ * ```ts
+ * import { readFileSync } from 'node:fs';
+ * import { NoriKVClient } from '@norikv/client';
+ *
+ * const client = new NoriKVClient({
+ *   nodes: ['db.example.com:7447'],
+ *   tls: { ca: readFileSync('ca.crt'), cert: readFileSync('app.crt'), key: readFileSync('app.key') },
+ * });
+ * ```
+ */
+export interface TlsConfig {
+  /** The authorities whose certificates are trusted, and no others. Default: those that the system trusts. */
+  readonly ca?: string | Uint8Array;
+  /** The client's own certificate, and those between it and its authority, for servers that ask for one. With `key`. */
+  readonly cert?: string | Uint8Array;
+  /** The private key of `cert`, not encrypted. */
+  readonly key?: string | Uint8Array;
+  /** The name that the servers' certificates are for. Default: the host of each address. */
+  readonly serverName?: string;
+}
+
+/** Who a client of an etcd cluster is, and which part of it is its own. What the address says, too, has to be the same. */
+export interface EtcdConfig {
+  /** The name of a user of the cluster. With `password`. */
+  readonly user?: string;
+  /** The user's password. */
+  readonly password?: string;
+  /** What all keys begin with in the cluster, and none here does. */
+  readonly prefix?: string | Uint8Array;
+}
+
 /** Settings of a client of NoriKV servers. */
 export interface ClusterConfig extends CommonConfig {
   /** The servers, each `host:port`. One that answers is enough to find the others. */
@@ -152,12 +187,17 @@ export interface ClusterConfig extends CommonConfig {
   readonly maxConnectionsPerNode?: number;
   /** Sent with every call as `authorization: Bearer …`. */
   readonly token?: string;
+  /**
+   * Speaks TLS with all servers, with this. An `https://` address alone does, too. Not in a browser, which decides by itself
+   * what it trusts: {@link UnsupportedError}.
+   */
+  readonly tls?: TlsConfig;
 }
 
 /** Settings of a client of one address, and of an embedded store or an etcd cluster behind it. */
 export interface AddressConfig extends CommonConfig {
   /**
-   * `memory:`, `file:<directory>`, `host:port`, or in Node the members of an etcd cluster:
+   * `memory:`, `file:<directory>`, `host:port` or `https://host:port`, or in Node the members of an etcd cluster:
    * `etcd://host:2379,host:2379`, with `user:password@` before them and `/prefix`, which all keys then begin with there,
    * behind them; `etcds://` with TLS. Special characters of these are percent-encoded.
    *
@@ -179,6 +219,10 @@ export interface AddressConfig extends CommonConfig {
   readonly historyRevisions?: number;
   /** How long idempotency keys are remembered, in milliseconds, unless by a server. Default 86,400,000 (24 hours). */
   readonly idempotencyWindowMs?: number;
+  /** Speaks TLS with the servers or the etcd cluster at the address, with this. Not in a browser. */
+  readonly tls?: TlsConfig;
+  /** Who the client of an etcd cluster is. */
+  readonly etcd?: EtcdConfig;
 }
 
 /** What a client can be made of, beside a plain address. */
@@ -290,7 +334,8 @@ export class NoriKVClient implements AsyncDisposable {
   /**
    * Opens the store, or makes sure that a server answers.
    *
-   * @throws {@link NoNodesAvailableError} naming each server and why it does not answer;
+   * @throws {@link NoNodesAvailableError} naming each server and why it does not answer; {@link ConnectionError} for a single
+   *   one, which also says what is wrong with a certificate;
    *   {@link ResourceExhaustedError} if another process has the directory open; {@link UnsupportedError} if it was
    *   written by a newer version; {@link InvalidArgumentError} if it is not a store's.
    */

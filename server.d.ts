@@ -17,6 +17,16 @@
 
 /// <reference lib="esnext.disposable" />
 
+/** What a server speaks TLS with. Each is one or more certificates, or a key, in PEM: as text, or as the bytes of a file. */
+export interface ServerTls {
+  /** The server's certificate, and those between it and its authority. */
+  readonly cert: string | Uint8Array;
+  /** The private key of the certificate, not encrypted. */
+  readonly key: string | Uint8Array;
+  /** Only clients that have a certificate of one of these authorities are served. Default: no client needs one. */
+  readonly clientCa?: string | Uint8Array;
+}
+
 /** Settings of a server. */
 export interface ServerOptions {
   /** The store that it serves: `memory:`, `file:<directory>`, or an etcd cluster, `etcd://host:2379,…`, with vectors over it. */
@@ -36,6 +46,11 @@ export interface ServerOptions {
   readonly corsOrigins?: readonly string[];
   /** Whether to speak etcd's protocol, too: for `etcdctl` and etcd's clients of any language. Default `false`. */
   readonly etcdApi?: boolean;
+  /**
+   * Speaks TLS, and nothing else, with this certificate, which is read now: one that is renewed takes a restart. Default:
+   * plain text.
+   */
+  readonly tls?: ServerTls;
 }
 
 /** A server that is running. It keeps the process alive until it is stopped. */
@@ -49,8 +64,8 @@ export interface Server extends AsyncDisposable {
 /**
  * Starts a server.
  *
- * It rejects with the errors of opening its store; with an `InvalidArgumentError` for a wrong option or an address
- * that this machine does not have; with an `UnavailableError` if another program listens there; and with a
+ * It rejects with the errors of opening its store; with an `InvalidArgumentError` for a wrong option, a certificate or key
+ * that cannot be used, or an address that this machine does not have; with an `UnavailableError` if another program listens there; and with a
  * `PermissionDeniedError` if the port is not permitted.
  */
 export function startServer(options: ServerOptions): Promise<Server>;

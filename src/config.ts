@@ -12,7 +12,10 @@ export function timeoutOf(config: string | ClientConfig): number {
 }
 
 /** What a setting's value is, in a frame of settings. `crates/bridge/src/config.rs` has the same table. */
-const Kind = { text: 0, number: 1, boolean: 2, texts: 3, other: 4 } as const;
+const Kind = { text: 0, number: 1, boolean: 2, texts: 3, other: 4, bytes: 5 } as const;
+
+/** The settings that are objects. */
+const NESTED = ['retry', 'tls', 'etcd'];
 
 /** A client's configuration as the core reads it. The core judges what it says. */
 export function configFrame(config: string | ClientConfig): Uint8Array {
@@ -28,16 +31,18 @@ export function configFrame(config: string | ClientConfig): Uint8Array {
   return frame.frame();
 }
 
-/** Writes the settings that are given; those of `retry` each under a name of its own. */
+/** Writes the settings that are given; those within an object each under a name of its own, after that of the object. */
 function writeSettings(frame: FrameWriter, settings: object): void {
   for (const [name, value] of Object.entries(settings) as [string, unknown][]) {
-    if (name === 'retry' && Object.prototype.toString.call(value) === '[object Object]') {
+    if (NESTED.includes(name) && Object.prototype.toString.call(value) === '[object Object]') {
+      // That there is one says something, also with nothing in it.
+      if (name !== 'retry') writeSetting(frame, `${name}.`, true);
       for (const [inner, setting] of Object.entries(value as object) as [string, unknown][]) {
-        writeSetting(frame, `retry.${inner}`, setting);
+        writeSetting(frame, `${name}.${inner}`, setting);
       }
     } else if (name.includes('.')) {
       throw new InvalidArgumentError(
-        `the client's configuration is wrong: ${JSON.stringify(name)} is no setting; those of retry are in an object`,
+        `the client's configuration is wrong: ${JSON.stringify(name)} is no setting; those of ${NESTED.join(', ')} are in an object`,
       );
     } else {
       writeSetting(frame, name, value);
@@ -58,6 +63,9 @@ function writeSetting(frame: FrameWriter, name: string, value: unknown): void {
   } else if (typeof value === 'boolean') {
     frame.u8(Kind.boolean);
     frame.u8(Number(value));
+  } else if (value instanceof Uint8Array) {
+    frame.u8(Kind.bytes);
+    frame.bytes(value);
   } else if (isTexts(value)) {
     frame.u8(Kind.texts);
     frame.u32(value.length);

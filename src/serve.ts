@@ -1,6 +1,6 @@
 import type { Server, ServerOptions } from '../server.js';
 import { nodeBinding } from './binding.js';
-import { describe } from './bytes.js';
+import { bytesToString, describe } from './bytes.js';
 import { InvalidArgumentError } from './errors.js';
 import type { NoriKVError } from './errors.js';
 import { ReplyReader } from './reply.js';
@@ -51,7 +51,10 @@ function errorOf(frame: Uint8Array, caller: Caller): NoriKVError {
 
 /** Settings as JSON. What JSON has no word for stands there as text, which the core refuses with its name. */
 function settingsJson(settings: object): string {
-  return JSON.stringify(settings, (_, value: unknown) => {
+  return JSON.stringify(settings, (name, value: unknown) => {
+    // What may be a key is not shown.
+    if (name === 'tls' && typeof value !== 'object') return [describe(value)];
+    if (value instanceof Uint8Array) return bytesToString(value);
     switch (typeof value) {
       case 'number':
         return Number.isFinite(value) ? value : String(value);

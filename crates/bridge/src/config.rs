@@ -6,6 +6,8 @@ use norikv_core::{
     RetryPolicy, number_text,
 };
 
+#[cfg(not(target_family = "wasm"))]
+use crate::access::Access;
 use crate::frame::Reader;
 
 /// How a client is set up: what JavaScript passes to `new NoriKVClient(…)`, read and judged.
@@ -25,6 +27,9 @@ pub struct ClientConfig {
     pub max_connections_per_node: usize,
     /// What calls say who they are with.
     pub token: Option<String>,
+    /// How servers are reached beside their addresses.
+    #[cfg(not(target_family = "wasm"))]
+    pub access: Access,
     /// When an embedded store acknowledges a write.
     pub durability: Durability,
     /// The largest value an embedded store takes, in bytes.
@@ -56,8 +61,9 @@ const MAX_MILLIS: f64 = 1e12;
 
 /// What the value of a setting is, in a frame of settings. `src/config.ts` has the same table.
 #[derive(Debug)]
-enum Value {
+pub(crate) enum Value {
     Text(String),
+    Bytes(Bytes),
     Number(f64),
     Boolean(bool),
     Texts(Vec<String>),
@@ -66,7 +72,7 @@ enum Value {
 }
 
 /// The settings that were given and not read yet.
-struct Given(Vec<(String, Value)>);
+pub(crate) struct Given(Vec<(String, Value)>);
 
 impl Given {
     fn read(frame: &mut Reader) -> Result<Self> {
@@ -78,11 +84,30 @@ impl Given {
                 1 => Value::Number(frame.f64()?),
                 2 => Value::Boolean(frame.u8()? != 0),
                 3 => Value::Texts((0..frame.u32()?).map(|_| frame.text()).collect::<Result<_>>()?),
-                _ => Value::Other(frame.text()?),
+                4 => Value::Other(frame.text()?),
+                _ => Value::Bytes(frame.bytes()?),
             };
             settings.push((name, value));
         }
         Ok(Self(settings))
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(given, _)| given == name)
+    }
+
+    /// # Errors
+    /// `Unsupported` for what a page has no say in.
+    #[cfg(target_family = "wasm")]
+    fn leave_to_the_browser(&self) -> Result<()> {
+        match self.0.iter().any(|(given, _)| given.starts_with("tls")) {
+            false => Ok(()),
+            true => Err(Error::new(
+                norikv_core::ErrorKind::Unsupported,
+                "tls is not a page's to set: the browser decides which certificates it trusts and shows; use an https:// address",
+            )),
+        }
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
@@ -90,7 +115,42 @@ impl Given {
         Some(self.0.swap_remove(at).1)
     }
 
-    fn text(&mut self, name: &str) -> Result<Option<String>> {
+    /// Whether an object was given under a name. Its members are there under names of their own.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn object(&mut self, name: &str, example: &str) -> Result<bool> {
+        match self.take(name) {
+            None => Ok(self.take(&format!("{name}.")).is_some()),
+            // What it was may be a secret.
+            Some(_) => Err(not(
+                name,
+                &format!("an object, like {example}"),
+                &Value::Other("something else".to_owned()),
+            )),
+        }
+    }
+
+    /// Text or bytes.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn bytes(&mut self, name: &str) -> Result<Option<Bytes>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text.into())),
+            Some(Value::Bytes(bytes)) => Ok(Some(bytes)),
+            Some(other) => Err(not(name, "a string or a Uint8Array", &other)),
+        }
+    }
+
+    /// Text that no error shows.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn secret(&mut self, name: &str) -> Result<Option<String>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(not(name, "a string", &Value::Other("something else".to_owned()))),
+        }
+    }
+
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
@@ -152,6 +212,7 @@ fn not(name: &str, what: &str, found: &Value) -> Error {
         Value::Number(number) => number_text(*number),
         Value::Boolean(boolean) => boolean.to_string(),
         Value::Texts(_) => "an array".to_owned(),
+        Value::Bytes(_) => "a Uint8Array".to_owned(),
         Value::Other(other) => other.clone(),
     };
     Error::invalid_argument(format!("the client's configuration is wrong: {name} is {what}; got {found}"))
@@ -164,7 +225,14 @@ impl ClientConfig {
     /// `InvalidArgument` naming the setting that is wrong, what was found and what it takes.
     pub fn read(frame: Bytes) -> Result<Self> {
         let mut given = Given::read(&mut Reader::new(frame))?;
-        let target = target(given.text("address")?, given.texts("nodes")?)?;
+        #[cfg(not(target_family = "wasm"))]
+        let mut target = target(given.text("address")?, given.texts("nodes")?, given.has("tls."))?;
+        #[cfg(not(target_family = "wasm"))]
+        let access = Access::read(&mut given, &mut target)?;
+        #[cfg(target_family = "wasm")]
+        let target = target(given.text("address")?, given.texts("nodes")?, false)?;
+        #[cfg(target_family = "wasm")]
+        given.leave_to_the_browser()?;
         if let Some(other) = given.take("retry") {
             return Err(not("retry", "an object, like { maxAttempts: 3 }", &other));
         }
@@ -193,6 +261,8 @@ impl ClientConfig {
             watch_cluster: given.boolean("watchCluster", true)?,
             max_connections_per_node: given.size("maxConnectionsPerNode", 256.0)?.unwrap_or(1),
             token: given.text("token")?,
+            #[cfg(not(target_family = "wasm"))]
+            access,
             durability: given
                 .text("durability")?
                 .map_or(Ok(Durability::Fsync), |word| Durability::for_disk(&word))?,
@@ -210,15 +280,29 @@ impl ClientConfig {
     }
 }
 
-const SETTINGS: &str = "address, nodes, totalShards, timeout, retry ({ maxAttempts, initialDelay, maxDelay, backoffMultiplier, jitter }), watchCluster, maxConnectionsPerNode, token, durability, maxValueBytes, historyMs, historyRevisions, idempotencyWindowMs";
+const SETTINGS: &str = "address, nodes, totalShards, timeout, retry ({ maxAttempts, initialDelay, maxDelay, backoffMultiplier, jitter }), watchCluster, maxConnectionsPerNode, token, durability, maxValueBytes, historyMs, historyRevisions, idempotencyWindowMs, tls ({ ca, cert, key, serverName }), etcd ({ user, password, prefix })";
 
-fn target(address: Option<String>, nodes: Option<Vec<String>>) -> Result<Target> {
+/// What is said to be reached with TLS is not to be reached without.
+fn with_tls(address: &str, tls: bool) -> Result<()> {
+    if tls && address.starts_with("http://") {
+        return Err(Error::invalid_argument(format!(
+            "the client's configuration is wrong: tls is given, and {address:?} says plain text; write https:// or the host alone"
+        )));
+    }
+    Ok(())
+}
+
+fn target(address: Option<String>, nodes: Option<Vec<String>>, tls: bool) -> Result<Target> {
     match (address, nodes) {
-        (Some(address), None) => Ok(match address.parse()? {
-            Address::Node(node) => Target::Nodes(vec![node]),
-            address => Target::Address(address),
-        }),
+        (Some(address), None) => {
+            with_tls(&address, tls)?;
+            Ok(match address.parse()? {
+                Address::Node(node) => Target::Nodes(vec![node]),
+                address => Target::Address(address),
+            })
+        }
         (None, Some(nodes)) if (1..=MAX_NODES).contains(&nodes.len()) => {
+            nodes.iter().try_for_each(|node| with_tls(node, tls))?;
             Ok(Target::Nodes(nodes.iter().map(|node| node.parse()).collect::<Result<_>>()?))
         }
         (None, Some(nodes)) => Err(Error::invalid_argument(format!(
@@ -232,13 +316,21 @@ fn target(address: Option<String>, nodes: Option<Vec<String>>) -> Result<Target>
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use norikv_core::ErrorKind;
 
     use crate::frame::Writer;
 
-    fn config(settings: &[(&str, Value)]) -> Result<ClientConfig> {
+    pub(crate) fn text(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    pub(crate) fn yes() -> Value {
+        Value::Boolean(true)
+    }
+
+    pub(crate) fn config(settings: &[(&str, Value)]) -> Result<ClientConfig> {
         let mut out = Writer::<bytes::BytesMut>::default();
         for (name, value) in settings {
             out.bytes(name.as_bytes());
@@ -264,12 +356,16 @@ mod tests {
                     out.u8(4);
                     out.bytes(other.as_bytes());
                 }
+                Value::Bytes(bytes) => {
+                    out.u8(5);
+                    out.bytes(bytes);
+                }
             }
         }
         ClientConfig::read(out.0.freeze())
     }
 
-    fn texts(texts: &[&str]) -> Value {
+    pub(crate) fn texts(texts: &[&str]) -> Value {
         Value::Texts(texts.iter().map(|text| (*text).to_owned()).collect())
     }
 

@@ -7,6 +7,8 @@
 //!
 //! A binding only carries the frames: it has no decision to make, and Node and the browser cannot differ.
 
+#[cfg(not(target_family = "wasm"))]
+mod access;
 mod alarm;
 mod call;
 mod config;
@@ -23,5 +25,7 @@ mod vector;
 mod watch;
 mod work;
 
+#[cfg(not(target_family = "wasm"))]
+pub use access::{Access, Tls};
 pub use config::{ClientConfig, Target};
 pub use session::{Deliver, Environment, OpenStore, Session, Sleep};

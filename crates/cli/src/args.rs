@@ -1,7 +1,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use norikv_core::{Address, Durability, NodeAddress};
+use norikv_core::{Address, Durability, NodeAddress, without_password};
+
+use crate::tls::{PortTls, StoreAccess};
 
 /// A key-value and coordination store.
 #[derive(Debug, Parser)]
@@ -25,7 +27,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7447")]
     pub(crate) listen: SocketAddr,
 
-    /// What holds the data: memory:, file:<directory> or etcd://<host:port>,…
+    /// What holds the data: memory:, file:<directory>, or etcd://<host:port>,… (etcds:// with TLS)
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) store: StoreAddress,
 
@@ -85,6 +87,12 @@ pub(crate) struct Serve {
     /// and * is any [default: pages of the server's own address]
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors_origin: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) tls: PortTls,
+
+    #[command(flatten)]
+    pub(crate) access: StoreAccess,
 
     /// Serve norikv.v1 and health alone, as other servers of the protocol do
     #[arg(long)]
@@ -155,6 +163,13 @@ pub(crate) struct Copy {
 pub(crate) struct StoreAddress {
     pub(crate) address: Address,
     pub(crate) text: String,
+}
+
+impl StoreAddress {
+    /// The address as it may be shown.
+    pub(crate) fn shown(&self) -> String {
+        without_password(&self.text).into_owned()
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -241,6 +256,11 @@ mod tests {
             ["--advertise", "host"],
             ["--grace-ms", "1.5"],
             ["--log", "loud"],
+            ["--tls-cert", "server.crt"],
+            ["--tls-key", "server.key"],
+            ["--tls-client-ca", "ca.crt"],
+            ["--store-tls-cert", "client.crt"],
+            ["--store-user", "root"],
         ] {
             let args = ["norikv", "serve", "--store", "memory:"].into_iter().chain(wrong);
             assert!(Cli::try_parse_from(args).is_err(), "{wrong:?}");

@@ -9,5 +9,6 @@ mod open;
 mod run;
 mod serve;
 mod signals;
+mod tls;
 
 pub use run::main_with;

@@ -12,6 +12,12 @@ use crate::args::Serve;
 /// # Errors
 /// `Unsupported` for a server, and whatever the store answers.
 pub(crate) async fn open(serve: &Serve) -> Result<StoreRef> {
+    if serve.access.is_given() && !matches!(serve.store.address, Address::Etcd(_)) {
+        return Err(Error::invalid_argument(format!(
+            "--store-tls-…, --store-user, --store-password-file and --store-prefix are for a store on etcd; got --store {}",
+            serve.store.shown()
+        )));
+    }
     let window = settings(serve).idempotency_window;
     let (store, directory): (StoreRef, _) = match &serve.store.address {
         Address::Memory => (Arc::new(EmbeddedStore::memory(settings(serve))?), None),
@@ -20,7 +26,10 @@ pub(crate) async fn open(serve: &Serve) -> Result<StoreRef> {
             (Arc::new(EmbeddedStore::open(directory, settings(serve))?), Some(directory))
         }
         Address::Etcd(address) => {
-            let mut clusters = EtcdSettings::parse_all(address)?;
+            let options = serve.access.options()?;
+            let with = |settings: EtcdSettings| settings.with(options.clone());
+            let mut clusters =
+                EtcdSettings::parse_all(address)?.into_iter().map(with).collect::<Result<Vec<_>>>()?;
             for settings in &mut clusters {
                 settings.idempotency_window = window;
                 settings.max_value_bytes = serve.max_value_bytes.unwrap_or(settings.max_value_bytes);
@@ -32,7 +41,7 @@ pub(crate) async fn open(serve: &Serve) -> Result<StoreRef> {
                 ErrorKind::Unsupported,
                 format!(
                     "{:?} is a server already; a server serves memory:, file:<directory> or etcd://host:port,…",
-                    serve.store.text
+                    serve.store.shown()
                 ),
             ));
         }

@@ -3,8 +3,11 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, error::ErrorKind};
-use norikv_core::{Error, Result};
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use norikv_core::{Error, Result, without_password};
 
 use crate::{
     args::{Cli, Command},
@@ -68,12 +71,21 @@ fn refuse(error: &clap::Error) -> i32 {
         }
         _ => {
             // The first paragraph says what is wrong; the rest is a tutorial.
-            let text = error.to_string();
+            let text = shown(error);
             let first = text.split("\n\n").next().unwrap_or(&text);
             let line = first.trim_start_matches("error:").split_whitespace().collect::<Vec<_>>().join(" ");
             complain(&format!("{line}; see norikv --help, norikv serve --help and norikv copy --help"));
             MISUSED
         }
+    }
+}
+
+/// What is wrong, without the password that an address may have.
+fn shown(error: &clap::Error) -> String {
+    let text = error.to_string();
+    match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => text.replace(value, &without_password(value)),
+        _ => text,
     }
 }
 

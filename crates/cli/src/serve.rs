@@ -17,8 +17,10 @@ pub(crate) async fn serve(serve: &Serve) -> Result<()> {
     // Before anything is opened: a signal that comes while the store opens must not tear it.
     let mut signals = Signals::listen().map_err(cannot_listen_to_signals)?;
     raise_descriptor_limit();
+    // What is wrong with the files is told before anything is opened.
+    let settings = settings(serve)?;
     let store = open(serve).await?;
-    let served = serve_until_signal(&store, serve, &mut signals).await;
+    let served = serve_until_signal(&store, serve, settings, &mut signals).await;
     let closed = tokio::select! {
         closed = store.close() => closed,
         () = signals.next() => Err(forced()),
@@ -26,11 +28,16 @@ pub(crate) async fn serve(serve: &Serve) -> Result<()> {
     served.and(closed)
 }
 
-async fn serve_until_signal(store: &StoreRef, serve: &Serve, signals: &mut Signals) -> Result<()> {
-    let server = Server::start(store.clone(), settings(serve)).await?;
+async fn serve_until_signal(
+    store: &StoreRef,
+    serve: &Serve,
+    settings: ServerSettings,
+    signals: &mut Signals,
+) -> Result<()> {
+    let server = Server::start(store.clone(), settings).await?;
     let mut out = io::stdout().lock();
     // Nobody may be reading; that is no reason not to serve.
-    let _ = writeln!(out, "norikv is serving {} on {}", serve.store.text, server.local_addr());
+    let _ = writeln!(out, "norikv is serving {} on {}", serve.store.shown(), server.local_addr());
     let _ = out.flush();
     drop(out);
 
@@ -44,8 +51,8 @@ async fn serve_until_signal(store: &StoreRef, serve: &Serve, signals: &mut Signa
     }
 }
 
-fn settings(serve: &Serve) -> ServerSettings {
-    ServerSettings {
+fn settings(serve: &Serve) -> Result<ServerSettings> {
+    Ok(ServerSettings {
         listen: serve.listen,
         advertise: serve.advertise.clone(),
         node_id: serve.node_id.clone(),
@@ -56,8 +63,9 @@ fn settings(serve: &Serve) -> ServerSettings {
         cors_origins: serve.cors_origin.clone(),
         norikv_v1_only: serve.norikv_v1_only,
         etcd_api: serve.etcd_api,
+        tls: serve.tls.settings()?,
         ..ServerSettings::default()
-    }
+    })
 }
 
 fn forced() -> Error {

@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::{Error, Result};
 
@@ -61,10 +61,26 @@ impl FromStr for Address {
             return Ok(Self::Etcd(text.to_owned()));
         }
         text.parse().map(Self::Node).map_err(|error: Error| {
-            Error::invalid_argument(format!(
-                "{text:?} is no address of a store ({error}); it is one of {FORMS}"
-            ))
+            let shown = without_password(text);
+            let why = if shown == text { format!(" ({error})") } else { String::new() };
+            Error::invalid_argument(format!("{shown:?} is no address of a store{why}; it is one of {FORMS}"))
         })
+    }
+}
+
+/// The text of an address as it may be shown: without the password of a user before the hosts.
+///
+/// ```
+/// assert_eq!(norikv_core::without_password("etcd://me:secret@a:1"), "etcd://me:***@a:1");
+/// assert_eq!(norikv_core::without_password("file:./data"), "file:./data");
+/// ```
+#[must_use]
+pub fn without_password(text: &str) -> Cow<'_, str> {
+    let from = text.find("://").map_or(0, |at| at + 3);
+    let Some(to) = text.rfind('@').filter(|to| *to > from) else { return text.into() };
+    match text[from..to].find(':') {
+        Some(name) => format!("{}:***{}", &text[..from + name], &text[to..]).into(),
+        None => text.into(),
     }
 }
 

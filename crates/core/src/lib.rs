@@ -29,7 +29,7 @@ mod vector_call;
 mod version;
 mod watch;
 
-pub use address::{Address, NodeAddress};
+pub use address::{Address, NodeAddress, without_password};
 pub use backoff::Backoff;
 pub use call::Call;
 pub use cluster::{ClusterNode, ClusterView, ShardInfo, ShardReplica};

@@ -2,30 +2,31 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error as EtcdError, Identity, KvClient, TlsOptions};
+use etcd_client::{Channel as EtcdChannel, Client, ConnectOptions, Error as EtcdError, KvClient};
 use norikv_core::{Call, Error, ErrorKind, FieldName, Result};
+use norikv_tls::{ClientTls, Connector};
 use tokio::{
     runtime::Handle,
     sync::OnceCell,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
+use tonic::Code;
 
 use crate::{
+    channel::{CONNECT, Heard, channel, faulty},
     error::{Failed, Reach, failed},
     settings::EtcdSettings,
 };
 
-/// How long it may take to connect to a member.
-const CONNECT: Duration = Duration::from_secs(2);
 /// How long a member may take to answer a call that may be repeated, before another is asked.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// How often a connection is probed, and how long the answer may take. Members end connections that probe more often.
-const PROBE: Duration = Duration::from_secs(10);
-const PROBE_ANSWER: Duration = Duration::from_secs(3);
 /// The largest reply: more than a page of the largest values that etcd takes by default.
 pub(crate) const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
 /// How often all members are tried that cannot be reached.
@@ -50,6 +51,7 @@ pub(crate) struct Answer<T> {
 
 struct Endpoint {
     address: String,
+    heard: Arc<Heard>,
     client: OnceCell<Client>,
     /// One whose streams end when the member has no leader.
     watcher: OnceCell<Client>,
@@ -63,6 +65,7 @@ pub(crate) struct Connection {
     /// end before the store, or have no sockets at all.
     runtime: Option<Handle>,
     settings: EtcdSettings,
+    tls: Option<Connector>,
     endpoints: Vec<Endpoint>,
     current: AtomicUsize,
     retried: AtomicU64,
@@ -70,22 +73,27 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(settings: EtcdSettings) -> Self {
+    /// # Errors
+    /// `InvalidArgument` for certificates that cannot be used.
+    pub(crate) fn new(settings: EtcdSettings) -> Result<Self> {
+        let tls = settings.tls.as_ref().map(ClientTls::connector).transpose()?;
         let endpoint = |address: &String| Endpoint {
             address: address.clone(),
+            heard: Arc::default(),
             client: OnceCell::new(),
             watcher: OnceCell::new(),
             in_order: OnceCell::new(),
         };
-        Self {
+        Ok(Self {
             runtime: Handle::try_current().ok(),
             endpoints: settings.endpoints.iter().map(endpoint).collect(),
             settings,
+            tls,
             // Clients that begin at different members share the load.
             current: AtomicUsize::new(fastrand::usize(..)),
             retried: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     pub(crate) fn settings(&self) -> &EtcdSettings {
@@ -135,6 +143,8 @@ impl Connection {
         let mut doubt = false;
         let mut attempts = 0;
         let mut unreachable: Vec<(String, String)> = Vec::new();
+        // Whether some attempt failed in a way that may pass by itself.
+        let mut passing = false;
         loop {
             if self.is_closed() {
                 return Err(Error::closed("the store"));
@@ -145,10 +155,12 @@ impl Connection {
             };
             attempts += 1;
             let made = self.attempt(endpoint, ask, call, &f).await;
-            let Failed { reach, error, .. } = match made {
+            let failed = match made {
                 Ok(value) => return Ok(Answer { value, doubt }),
                 Err(failed) => failed,
             };
+            passing |= !failed.lasts();
+            let Failed { reach, error, .. } = failed;
             let full = error.kind() == ErrorKind::ResourceExhausted;
             if reach == Reach::Refused && !full {
                 return Err(error);
@@ -165,11 +177,13 @@ impl Connection {
             let rounds = attempts / u32::try_from(self.endpoints.len()).unwrap_or(1);
             let none = unreachable.len() == self.endpoints.len();
             let delay = self.settings.retry.backoff.delay(rounds.max(1));
-            let over = (none && rounds >= ROUNDS)
+            let over = (none && (rounds >= ROUNDS || !passing))
                 || (full && attempts >= self.settings.retry.max_attempts)
                 || delay >= call.remaining();
             if over {
-                let error = if none { no_nodes(&unreachable) } else { error };
+                // One member alone has said it itself, where it is more than that it is not there.
+                let said = unreachable.len() == 1 && !passing;
+                let error = if none && !said { no_nodes(&unreachable) } else { error };
                 return Err(if doubt { unknown(error) } else { error });
             }
             self.retried.fetch_add(1, Ordering::Relaxed);
@@ -186,21 +200,78 @@ impl Connection {
         Fut: Future<Output = Result<T, EtcdError>>,
     {
         let limit = if ask == Ask::Once { call.remaining() } else { call.remaining().min(ATTEMPT) };
-        let attempt = async {
-            let client = self.client(endpoint).await?;
-            f(client).await
+        let begun = Instant::now();
+        let client = match timeout(limit, self.client(endpoint)).await {
+            Ok(client) => client?,
+            Err(_) => return Err(silent(endpoint, limit, Reach::NotSent)),
         };
-        match timeout(limit, attempt).await {
+        let asking = async {
+            let failed = match f(client.clone()).await {
+                Ok(value) => return Ok(value),
+                Err(error) => failed(&endpoint.address, error),
+            };
+            if failed.reach != Reach::Refused || failed.error.kind() != ErrorKind::InvalidArgument {
+                return Err(failed);
+            }
+            // So etcd also refuses who gave no name, and whose token is of the time before a role was changed.
+            match self.let_in(&client, endpoint).await {
+                Ok(true) => f(client).await.map_err(|error| crate::error::failed(&endpoint.address, error)),
+                Ok(false) => Err(failed),
+                Err(outside) => Err(outside),
+            }
+        };
+        match timeout(limit.saturating_sub(begun.elapsed()), asking).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(failed(&endpoint.address, error)),
-            Err(_) => Err(Failed {
-                reach: Reach::Sent,
-                error: Error::new(
-                    ErrorKind::Unavailable,
-                    format!("etcd at {} did not answer within {} ms", endpoint.address, limit.as_millis()),
-                ),
-            }),
+            Ok(Err(failed)) => Err(self.understood(endpoint, failed).await),
+            Err(_) => Err(self.understood(endpoint, silent(endpoint, limit, Reach::Sent)).await),
         }
+    }
+
+    /// What failed was never sent if the member was never understood, as one that speaks TLS is not without it.
+    async fn understood(&self, endpoint: &Endpoint, failed: Failed) -> Failed {
+        if failed.reach != Reach::Sent {
+            return failed;
+        }
+        if self.tls.is_none() {
+            endpoint.heard.ask_for_tls(&endpoint.address).await;
+        }
+        match endpoint.heard.fault() {
+            Some(fault) => Failed { reach: Reach::NotSent, error: faulty(&endpoint.address, fault) },
+            None => failed,
+        }
+    }
+
+    /// Whether the cluster knows its user anew. `false` if it asks for none, so that something else was wrong.
+    async fn let_in(&self, client: &Client, endpoint: &Endpoint) -> Result<bool, Failed> {
+        let known = match &self.settings.user {
+            Some(_) => client.refresh_token().await.map(|()| true),
+            // Nobody is called so. A cluster that has no users says something else than one that does not know this one.
+            None => client.clone().update_user(Some(Default::default())).await.map(|()| true),
+        };
+        match known {
+            Err(EtcdError::GRpcStatus(status)) if status.code() == Code::InvalidArgument => {
+                Err(self.outside(endpoint))
+            }
+            Err(_) => Ok(false),
+            Ok(known) => Ok(known),
+        }
+    }
+
+    /// The error of who is not let in.
+    fn outside(&self, endpoint: &Endpoint) -> Failed {
+        let text = match &self.settings.user {
+            Some((name, _)) => format!(
+                "etcd at {} does not let {name:?} in: there is no such user, or the password is another",
+                endpoint.address
+            ),
+            None => format!(
+                "etcd at {} asks for a user; give the user and the password: etcd://user:password@host:2379, or as options",
+                endpoint.address
+            ),
+        };
+        let error =
+            Error::new(ErrorKind::Unauthenticated, text).with(FieldName::Address, endpoint.address.as_str());
+        Failed { reach: Reach::Refused, error }
     }
 
     /// Turns to the next member, unless somebody else has.
@@ -225,11 +296,8 @@ impl Connection {
         let connecting = endpoint.watcher.get_or_try_init(|| self.connect(endpoint, true));
         match timeout(CONNECT, connecting).await {
             Ok(Ok(client)) => Ok((client.clone(), at)),
-            Ok(Err(error)) => Err(failed(&endpoint.address, error)),
-            Err(_) => Err(Failed {
-                reach: Reach::NotSent,
-                error: Error::new(ErrorKind::Connection, format!("{} does not answer", endpoint.address)),
-            }),
+            Ok(Err(failed)) => Err(failed),
+            Err(_) => Err(silent(endpoint, CONNECT, Reach::NotSent)),
         }
     }
 
@@ -255,40 +323,30 @@ impl Connection {
         self.endpoints.get(at).map_or("etcd", |endpoint| &endpoint.address)
     }
 
-    async fn client(&self, endpoint: &Endpoint) -> Result<Client, EtcdError> {
+    async fn client(&self, endpoint: &Endpoint) -> Result<Client, Failed> {
         endpoint.client.get_or_try_init(|| self.connect(endpoint, false)).await.cloned()
     }
 
-    async fn connect(&self, endpoint: &Endpoint, require_leader: bool) -> Result<Client, EtcdError> {
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(CONNECT)
-            .with_keep_alive(PROBE, PROBE_ANSWER)
-            .with_keep_alive_while_idle(true)
-            .with_require_leader(require_leader)
-            .with_auto_token_refresh(true);
-        if let Some((name, password)) = &self.settings.user {
-            options = options.with_user(name, password);
-        }
-        let scheme = if let Some(tls) = &self.settings.tls {
-            let mut encryption = TlsOptions::new();
-            if let Some(ca) = &tls.ca {
-                encryption = encryption.ca_certificate(Certificate::from_pem(ca));
-            }
-            if let Some((certificate, key)) = &tls.identity {
-                encryption = encryption.identity(Identity::from_pem(certificate, key));
-            }
-            if let Some(name) = &tls.server_name {
-                encryption = encryption.domain_name(name);
-            }
-            options = options.with_tls(encryption);
-            "https"
-        } else {
-            "http"
+    async fn connect(&self, endpoint: &Endpoint, require_leader: bool) -> Result<Client, Failed> {
+        let (tls, user) = (self.tls.clone(), self.settings.user.clone());
+        let opening = open(endpoint.address.clone(), tls, Arc::clone(&endpoint.heard), user, require_leader);
+        let opened = match &self.runtime {
+            Some(runtime) => match runtime.spawn(opening).await {
+                Ok(opened) => opened,
+                Err(error) => Err(Unopened::Failed(std::io::Error::other(error).into())),
+            },
+            None => opening.await,
         };
-        let connecting = Client::connect([format!("{scheme}://{}", endpoint.address)], Some(options));
-        match &self.runtime {
-            Some(runtime) => runtime.spawn(connecting).await.map_err(std::io::Error::other)?,
-            None => connecting.await,
+        match opened {
+            Ok(client) => Ok(client),
+            Err(Unopened::Outside) => Err(self.outside(endpoint)),
+            Err(Unopened::Address(error)) => Err(Failed { reach: Reach::NotSent, error }),
+            Err(Unopened::Failed(error)) => {
+                let failed = self.understood(endpoint, failed(&endpoint.address, error)).await;
+                // Of the call itself, nothing has left.
+                let reach = if failed.reach == Reach::Sent { Reach::NotSent } else { failed.reach };
+                Err(Failed { reach, ..failed })
+            }
         }
     }
 }
@@ -304,6 +362,46 @@ fn tells_progress_in_order(version: &str) -> bool {
         [3, 5, patch] => patch >= 8,
         _ => version >= [3, 6, 0],
     }
+}
+
+/// Why there is no client of a member.
+enum Unopened {
+    /// It does not know the user, or the password is another.
+    Outside,
+    Address(Error),
+    Failed(EtcdError),
+}
+
+/// A client of a member, that has said who it is.
+async fn open(
+    address: String,
+    tls: Option<Connector>,
+    heard: Arc<Heard>,
+    user: Option<(String, String)>,
+    require_leader: bool,
+) -> Result<Client, Unopened> {
+    let channel = channel(&address, tls.as_ref(), &heard).map_err(Unopened::Address)?;
+    let options = ConnectOptions::new().with_require_leader(require_leader).with_auto_token_refresh(true);
+    let connect = |options| Client::from_channel(EtcdChannel::Tonic(channel.clone()), Some(options));
+    if let Some((name, password)) = user {
+        match connect(options.clone().with_user(name, password)).await {
+            Err(EtcdError::GRpcStatus(status)) if status.code() == Code::InvalidArgument => {
+                return Err(Unopened::Outside);
+            }
+            // A cluster that asks nobody who they are; etcd's own clients go on, too.
+            Err(EtcdError::GRpcStatus(status)) if status.code() == Code::FailedPrecondition => {}
+            connected => return connected.map_err(Unopened::Failed),
+        }
+    }
+    connect(options).await.map_err(Unopened::Failed)
+}
+
+/// The error of a member that does not answer.
+fn silent(endpoint: &Endpoint, limit: Duration, reach: Reach) -> Failed {
+    let text = format!("etcd at {} did not answer within {} ms", endpoint.address, limit.as_millis());
+    let kind = if reach == Reach::NotSent { ErrorKind::Connection } else { ErrorKind::Unavailable };
+    let error = Error::new(kind, text).with(FieldName::Address, endpoint.address.as_str());
+    Failed { reach, error }
 }
 
 /// The error when no member can be reached: it names each.

@@ -2,7 +2,10 @@
 
 use etcd_client::Error as EtcdError;
 use norikv_core::{Error, ErrorKind};
+use norikv_tls::Fault;
 use tonic::{Code, Status};
+
+use crate::channel::unreachable;
 
 /// How far a call got that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,18 +25,21 @@ pub(crate) struct Failed {
     pub(crate) error: Error,
 }
 
+impl Failed {
+    /// Whether the member cannot be talked to until somebody changes a certificate or a setting.
+    pub(crate) fn lasts(&self) -> bool {
+        self.reach == Reach::NotSent
+            && std::error::Error::source(&self.error).is_some_and(<dyn std::error::Error>::is::<Fault>)
+    }
+}
+
 /// The error of a call to one endpoint.
 pub(crate) fn failed(endpoint: &str, error: EtcdError) -> Failed {
     match error {
         EtcdError::GRpcStatus(status) => of_status(endpoint, status),
-        EtcdError::TransportError(error) => Failed {
-            reach: Reach::NotSent,
-            error: Error::new(
-                ErrorKind::Connection,
-                format!("{endpoint} cannot be reached: {}", causes(&error)),
-            )
-            .with(norikv_core::FieldName::Address, endpoint),
-        },
+        EtcdError::TransportError(error) => {
+            Failed { reach: Reach::NotSent, error: unreachable(endpoint, &causes(&error)) }
+        }
         EtcdError::InvalidUri(_) | EtcdError::InvalidArgs(_) | EtcdError::EndpointError(_) => Failed {
             reach: Reach::NotSent,
             error: Error::invalid_argument(format!("{endpoint} is no endpoint of etcd: {error}")),
@@ -47,16 +53,13 @@ pub(crate) fn failed(endpoint: &str, error: EtcdError) -> Failed {
 
 fn of_status(endpoint: &str, status: Status) -> Failed {
     let code = status.code();
-    if let Some(error) = connect_error(&status) {
-        return Failed {
-            reach: Reach::NotSent,
-            error: Error::new(
-                ErrorKind::Connection,
-                format!("{endpoint} cannot be reached: {}", causes(error)),
-            )
-            .with(norikv_core::FieldName::Address, endpoint)
-            .caused_by(status),
-        };
+    // The connector's own word, where it had one.
+    if let Some(error) = within::<Error>(&status) {
+        return Failed { reach: Reach::NotSent, error: error.clone() };
+    }
+    if let Some(error) = within::<tonic::ConnectError>(&status) {
+        let error = unreachable(endpoint, &causes(error)).caused_by(status);
+        return Failed { reach: Reach::NotSent, error };
     }
     let text = format!("etcd at {endpoint}: {}", status.message());
     let (kind, reach) = match code {
@@ -76,12 +79,12 @@ fn of_status(endpoint: &str, status: Status) -> Failed {
     Failed { reach, error: Error::new(kind, text).caused_by(status) }
 }
 
-/// Why no connection could be had, if that is why: then nothing was sent.
-fn connect_error(status: &Status) -> Option<&(dyn std::error::Error + 'static)> {
+/// What of a kind a status was made of.
+fn within<E: std::error::Error + 'static>(status: &Status) -> Option<&E> {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
-        if error.is::<tonic::ConnectError>() {
-            return Some(error);
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }

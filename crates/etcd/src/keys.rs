@@ -37,6 +37,12 @@ impl Keys {
         self.prefix.len()
     }
 
+    /// The first key that can be of the store: what is asked of a cluster is asked of it, for a user who may have nothing
+    /// but what is under the prefix.
+    pub(crate) fn first(&self) -> Vec<u8> {
+        [&self.prefix[..], b"\0"].concat()
+    }
+
     /// A key in the cluster.
     ///
     /// # Errors

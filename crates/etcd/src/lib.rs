@@ -6,6 +6,7 @@
 //! written by users.
 
 mod address;
+mod channel;
 mod clusters;
 mod connection;
 mod entries;
@@ -22,5 +23,5 @@ mod watching;
 mod writes;
 
 pub use clusters::{ClustersStore, open};
-pub use settings::{EtcdSettings, EtcdTls};
+pub use settings::{EtcdOptions, EtcdSettings};
 pub use store::EtcdStore;

@@ -201,10 +201,16 @@ impl Inner {
 
     /// The version that the cluster is at.
     pub(crate) async fn current(&self, call: Call) -> Result<Version> {
+        self.current_by(self.keys.first(), call).await
+    }
+
+    /// The same, asked of a key that the user has to be permitted to read anyway.
+    pub(crate) async fn current_by(&self, key: Vec<u8>, call: Call) -> Result<Version> {
         let answer = self
             .connection
-            .ask_kv(Ask::Read, call, |mut kv| async move {
-                kv.get(b"\0".to_vec(), Some(GetOptions::new().with_count_only())).await
+            .ask_kv(Ask::Read, call, |mut kv| {
+                let key = key.clone();
+                async move { kv.get(key, Some(GetOptions::new().with_count_only())).await }
             })
             .await?;
         header_version(answer.value.header())
@@ -223,8 +229,9 @@ impl Inner {
     async fn readable_at(&self, at: i64, call: Call) -> Result<()> {
         let read = self
             .connection
-            .ask_kv(Ask::Read, call, |mut kv| async move {
-                kv.get(b"\0".to_vec(), Some(GetOptions::new().with_count_only().with_revision(at))).await
+            .ask_kv(Ask::Read, call, |mut kv| {
+                let key = self.keys.first();
+                async move { kv.get(key, Some(GetOptions::new().with_count_only().with_revision(at))).await }
             })
             .await;
         match read {

@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use etcd_client::{
-    Event as EtcdEvent, EventType, GetOptions, WatchFilterType, WatchOptions, WatchResponse, WatchStream,
+    Client, Event as EtcdEvent, EventType, GetOptions, WatchFilterType, WatchOptions, WatchResponse,
+    WatchStream,
 };
 use futures_util::stream;
 use norikv_core::{
@@ -29,7 +30,8 @@ impl Inner {
     pub(crate) async fn watch(self: Arc<Self>, request: Watch, call: Call) -> Result<Watching> {
         request.range.check()?;
         // Asked of the cluster and not of the member that will watch: it may be behind.
-        let current = self.current(call).await?;
+        let range = self.keys.whole(&request.range);
+        let current = self.current_by(range.start.clone(), call).await?;
         let next = match request.from {
             None => current.index + 1,
             Some(from) => match revision(from) {
@@ -43,12 +45,13 @@ impl Inner {
             },
         };
         let mut follower = Follower {
-            range: self.keys.whole(&request.range),
+            range,
             next: i64::try_from(next).map_err(|_| Error::internal("etcd has a revision past its range"))?,
             request,
             stream: None,
             ready: VecDeque::new(),
             failures: 0,
+            canceled: false,
             ended: false,
             inner: self,
         };
@@ -71,8 +74,9 @@ impl Inner {
         // What the first revision still answers was not compacted.
         let first = self
             .connection
-            .ask_kv(Ask::Read, call, |mut kv| async move {
-                kv.get(b"\0".to_vec(), Some(GetOptions::new().with_count_only().with_revision(1))).await
+            .ask_kv(Ask::Read, call, |mut kv| {
+                let key = self.keys.first();
+                async move { kv.get(key, Some(GetOptions::new().with_count_only().with_revision(1))).await }
             })
             .await;
         match first {
@@ -84,7 +88,7 @@ impl Inner {
         let asking = async {
             // A watch from the beginning ends with the oldest revision that it could begin at.
             let options = WatchOptions::new().with_start_revision(1);
-            let mut stream = client.watch_client().watch("\0", Some(options)).await?;
+            let mut stream = client.watch_client().watch(self.keys.first(), Some(options)).await?;
             while let Some(response) = stream.message().await? {
                 if response.compact_revision() > 0 {
                     return Ok(Some(version(response.compact_revision())));
@@ -110,6 +114,8 @@ struct Follower {
     ready: VecDeque<WatchBatch>,
     /// How often it failed to begin since it last did.
     failures: u32,
+    /// A member ended it, and not the connection.
+    canceled: bool,
     ended: bool,
 }
 
@@ -173,6 +179,7 @@ impl Follower {
             return Err(compacted(version(self.next), floor));
         }
         if response.canceled() {
+            self.canceled = true;
             self.lose();
             return Ok(());
         }
@@ -260,11 +267,26 @@ impl Follower {
         Backoff::default().delay(self.failures)
     }
 
+    /// Whether what is watched may be read. Why a member ends a watch it says in words alone; a read is refused with a
+    /// code, and a client whose token the member does not know gets a new one for it.
+    async fn may_watch(&self, client: &Client, member: usize, limit: Duration) -> Result<()> {
+        let options = GetOptions::new().with_range(self.range.end.clone()).with_count_only().with_limit(1);
+        let mut kv = client.kv_client();
+        match timeout(limit, kv.get(self.range.start.clone(), Some(options))).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(failed(self.inner.connection.address(member), error).error),
+            Err(_) => Err(unavailable(self.inner.connection.address(member), "did not answer in time")),
+        }
+    }
+
     async fn open(&mut self, limit: Duration) -> Result<()> {
         let (client, member) = match self.inner.connection.watcher().await {
             Ok(found) => found,
             Err(failed) => return Err(failed.error),
         };
+        if std::mem::take(&mut self.canceled) {
+            self.may_watch(&client, member, limit).await?;
+        }
         let mut options = WatchOptions::new()
             .with_range(self.range.end.clone())
             .with_start_revision(self.next)
@@ -300,10 +322,16 @@ impl Follower {
         let error = match opened {
             Ok(Ok(((stream, Some(first)), in_order))) => {
                 let now = Instant::now();
-                self.failures = 0;
                 let ask = now + PROGRESS_INTERVAL / 2;
                 self.stream = Some(Streaming { stream, member, in_order, heard: now, ask });
-                return self.hear(&first);
+                self.hear(&first)?;
+                return match self.canceled {
+                    true => Err(unavailable(self.inner.connection.address(member), "refused the watch")),
+                    false => {
+                        self.failures = 0;
+                        Ok(())
+                    }
+                };
             }
             Ok(Ok(((_, None), _))) => unavailable(self.inner.connection.address(member), "ended the watch"),
             Ok(Err(error)) => failed(self.inner.connection.address(member), error).error,

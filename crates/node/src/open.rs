@@ -1,10 +1,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use norikv_bridge::{ClientConfig, Environment, OpenStore, Sleep, Target};
+use norikv_bridge::{Access, ClientConfig, Environment, OpenStore, Sleep, Target, Tls};
 use norikv_client::RemoteStore;
 use norikv_core::{Address, Call, Error, NodeAddress, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
-use norikv_etcd::EtcdSettings;
+use norikv_etcd::{EtcdOptions, EtcdSettings};
+use norikv_tls::{ClientTls, Identity, Pem};
 use norikv_vectors::VectorStore;
 
 /// Opens the stores that Node can have.
@@ -20,8 +21,8 @@ impl Environment for NodeEnvironment {
                 Target::Address(Address::File(path)) => embedded(Some(path.into()), settings).await,
                 Target::Address(Address::Node(node)) => remote(vec![node], &config),
                 Target::Address(Address::Etcd(address)) => {
-                    let retry = config.retry;
-                    let clusters = etcd(&address, &settings, |etcd| etcd.retry = retry)?;
+                    let (retry, options) = (config.retry, etcd_options(&config.access));
+                    let clusters = etcd(&address, &options, &settings, |etcd| etcd.retry = retry)?;
                     norikv_etcd::open(clusters, Call::with_timeout(config.timeout)).await
                 }
                 Target::Nodes(nodes) => remote(nodes, &config),
@@ -60,8 +61,14 @@ pub(crate) async fn embedded(directory: Option<PathBuf>, settings: Settings) -> 
 }
 
 /// The etcd clusters of an address.
-fn etcd(address: &str, settings: &Settings, more: impl Fn(&mut EtcdSettings)) -> Result<Vec<EtcdSettings>> {
-    let mut clusters = EtcdSettings::parse_all(address)?;
+fn etcd(
+    address: &str,
+    options: &EtcdOptions,
+    settings: &Settings,
+    more: impl Fn(&mut EtcdSettings),
+) -> Result<Vec<EtcdSettings>> {
+    let with = |etcd: EtcdSettings| etcd.with(options.clone());
+    let mut clusters = EtcdSettings::parse_all(address)?.into_iter().map(with).collect::<Result<Vec<_>>>()?;
     for etcd in &mut clusters {
         etcd.max_value_bytes = settings.max_value_bytes;
         etcd.idempotency_window = settings.idempotency_window;
@@ -72,9 +79,32 @@ fn etcd(address: &str, settings: &Settings, more: impl Fn(&mut EtcdSettings)) ->
 
 /// An etcd cluster as a server has it, which keeps its vectors, too.
 pub(crate) async fn etcd_with_vectors(address: &str, settings: &Settings) -> Result<StoreRef> {
-    let store = norikv_etcd::open(etcd(address, settings, |_| ())?, Call::default()).await?;
+    let clusters = etcd(address, &EtcdOptions::default(), settings, |_| ())?;
+    let store = norikv_etcd::open(clusters, Call::default()).await?;
     let vectors = norikv_vectors::Settings::beside(None, settings.idempotency_window);
     Ok(Arc::new(VectorStore::open(store, vectors).await?))
+}
+
+/// What TLS is spoken with, as it was given.
+fn client_tls(tls: &Tls) -> ClientTls {
+    let identity = tls.identity.as_ref().map(|(certificate, key)| Identity {
+        certificate: Pem::new("the cert of tls", &certificate[..]),
+        key: Pem::new("the key of tls", &key[..]),
+    });
+    ClientTls {
+        ca: tls.ca.as_ref().map(|ca| Pem::new("the ca of tls", &ca[..])),
+        identity,
+        server_name: tls.server_name.clone(),
+    }
+}
+
+fn etcd_options(access: &Access) -> EtcdOptions {
+    EtcdOptions {
+        user: access.user.clone(),
+        password: access.password.clone(),
+        prefix: access.prefix.as_ref().map(|prefix| prefix.to_vec()),
+        tls: access.tls.as_ref().map(client_tls),
+    }
 }
 
 fn remote(nodes: Vec<NodeAddress>, config: &ClientConfig) -> Result<StoreRef> {
@@ -84,6 +114,7 @@ fn remote(nodes: Vec<NodeAddress>, config: &ClientConfig) -> Result<StoreRef> {
         watch_cluster: config.watch_cluster,
         max_connections_per_node: config.max_connections_per_node,
         token: config.token.clone(),
+        tls: config.access.tls.as_ref().map(client_tls),
         ..norikv_client::Settings::for_nodes(nodes)
     })?;
     Ok(Arc::new(store))

@@ -15,6 +15,7 @@ use napi_derive::napi;
 use norikv_core::{Address, Durability, Error, ErrorKind, Result, StoreRef};
 use norikv_embedded::Settings;
 use norikv_server::{Server, ServerSettings};
+use norikv_tls::{Identity, Pem, ServerTls};
 use serde::Deserialize;
 
 use crate::{
@@ -38,6 +39,31 @@ struct Options {
     cors_origins: Vec<String>,
     #[serde(default)]
     etcd_api: bool,
+    tls: Option<TlsOptions>,
+}
+
+/// What a port speaks TLS with, in PEM.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TlsOptions {
+    cert: Option<String>,
+    key: Option<String>,
+    client_ca: Option<String>,
+}
+
+impl TlsOptions {
+    fn settings(self) -> Result<ServerTls> {
+        let (Some(certificate), Some(key)) = (self.cert, self.key) else {
+            return Err(Error::invalid_argument(
+                "the server's options are wrong: tls has a cert and a key, in PEM; give both",
+            ));
+        };
+        let pem = |name: &str, text: String| Pem::new(name, text.into_bytes());
+        Ok(ServerTls {
+            identity: Identity { certificate: pem("tls.cert", certificate), key: pem("tls.key", key) },
+            client_ca: self.client_ca.map(|ca| pem("tls.clientCa", ca)),
+        })
+    }
 }
 
 struct Running {
@@ -140,6 +166,8 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
         max_value_bytes: options.max_value_bytes.unwrap_or(defaults.max_value_bytes),
         ..defaults
     };
+    // Before a store is opened that would have to be closed again.
+    let tls = options.tls.map(TlsOptions::settings).transpose()?;
     let listen = match &options.listen {
         Some(text) => resolve(text)?,
         None => ServerSettings::default().listen,
@@ -163,6 +191,7 @@ async fn start(settings: &str) -> Result<(Server, StoreRef)> {
         advertise: options.advertise,
         cors_origins: options.cors_origins,
         etcd_api: options.etcd_api,
+        tls,
         ..ServerSettings::default()
     };
     match Server::start(store.clone(), server_settings).await {

@@ -61,6 +61,16 @@ impl ClientTls {
     }
 }
 
+/// What trusts nobody.
+pub(crate) fn stranger(host: &str) -> norikv_core::Result<Connector> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal("TLS has no versions").caused_by(error))?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(Connector { tls: TlsConnector::from(Arc::new(config)), name: Some(name(host)?), has_identity: false })
+}
+
 /// The authorities that the system trusts.
 fn system() -> norikv_core::Result<RootCertStore> {
     let found = rustls_native_certs::load_native_certs();

@@ -21,7 +21,7 @@ pub use fault::Fault;
 pub use pem::{Identity, Pem};
 pub use server::ServerTls;
 pub use stream::Stream;
-pub use wire::{Sense, Unmade, Wire};
+pub use wire::{Sense, Unmade, Wire, speaks_tls};
 
 /// The names of protocols that are agreed on while a connection is made.
 const HTTP2: &[u8] = b"h2";

@@ -1,4 +1,5 @@
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     sync::{
@@ -6,15 +7,22 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use norikv_core::Error;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::timeout,
 };
+use tokio_rustls::TlsStream;
 
-use crate::{client::Connector, fault::Fault, stream::Stream};
+use crate::{
+    client::{Connector, stranger},
+    fault::Fault,
+    stream::Stream,
+};
 
 /// A client's connection to a server: plain, or of TLS.
 ///
@@ -41,6 +49,11 @@ impl Sense {
     #[must_use]
     pub fn heard(&self) -> bool {
         self.heard.load(Ordering::Acquire)
+    }
+
+    /// Notes why, where it was found out in another way.
+    pub fn misunderstood(&self, fault: Fault) {
+        let _ = self.fault.set(fault);
     }
 
     /// Why the two sides do not understand each other.
@@ -80,6 +93,26 @@ impl Wire {
         };
         let has_identity = tls.is_some_and(Connector::has_identity);
         Ok(Self { stream, sense: Arc::default(), heard: false, has_identity })
+    }
+
+    /// Waits for the first word of the server, or for its last: whether it takes the client's certificate shows only then.
+    /// A server that says nothing in that time may be one that does not speak first.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub async fn first_word(&mut self, limit: Duration) -> Result<(), Unmade> {
+        let Stream::Tls(stream) = &mut self.stream else { return Ok(()) };
+        let heard = poll_fn(|cx| match &mut **stream {
+            TlsStream::Client(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
+            TlsStream::Server(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
+        });
+        match timeout(limit, heard).await {
+            Ok(Err(error)) => Err(match Fault::of(&error, self.has_identity) {
+                Some(fault) => Unmade::Fault(fault),
+                None => Unmade::Io(error),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it is encrypted.
@@ -124,6 +157,21 @@ impl Wire {
             let _ = self.sense.fault.set(fault);
         }
     }
+}
+
+/// Whether a port speaks TLS, for who was hung up on after words of plain text. Nothing is trusted, and nothing said.
+pub async fn speaks_tls(host: &str, port: u16, limit: Duration) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let ask = async {
+        let stream = TcpStream::connect((bare, port)).await.ok()?;
+        // With no authority to trust, it ends with the server's certificate at the latest.
+        let error = stranger(bare).ok()?.connect(bare, stream).await.err()?;
+        Some(match error {
+            Unmade::Fault(fault) => fault != Fault::PlainText,
+            Unmade::Io(_) | Unmade::Wrong(_) => false,
+        })
+    };
+    timeout(limit, ask).await.ok().flatten().unwrap_or(false)
 }
 
 impl AsyncRead for Wire {

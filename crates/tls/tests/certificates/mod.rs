@@ -57,7 +57,7 @@ impl Authority {
 
     /// A certificate for names and addresses, good for servers and for clients.
     pub fn issue(&self, names: &[&str]) -> Pair {
-        self.sign(params(names))
+        self.sign(&params(names))
     }
 
     /// One whose time is over.
@@ -65,17 +65,17 @@ impl Authority {
         let mut params = params(names);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2020, 2, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
     /// One whose time has not come.
     pub fn early(&self, names: &[&str]) -> Pair {
         let mut params = params(names);
         params.not_before = date_time_ymd(4000, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Pair {
+    fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Pair { certificate, key: key.serialize_pem() }
