@@ -16,7 +16,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve a store over gRPC until SIGTERM or SIGINT
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Make a store equal to another one, while that is in use
     Copy(Copy),
 }
