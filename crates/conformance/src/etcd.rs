@@ -88,11 +88,10 @@ fn no_proxy(error: io::Error) -> Error {
     broken("a proxy cannot listen").caused_by(error)
 }
 
-/// So many addresses whose ports are free now.
-fn free_addresses(host: Ipv4Addr, count: usize) -> io::Result<Vec<SocketAddr>> {
-    // All are held until there are enough, so that none comes twice.
+/// So many addresses whose ports are free, and what holds them until it is dropped: nothing else that listens gets one of them.
+fn free_addresses(host: Ipv4Addr, count: usize) -> io::Result<(Vec<SocketAddr>, Vec<TcpListener>)> {
     let held = (0..count).map(|_| TcpListener::bind((host, 0))).collect::<io::Result<Vec<_>>>()?;
-    held.iter().map(TcpListener::local_addr).collect()
+    Ok((held.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?, held))
 }
 
 /// Where outgoing connections take no ports, where a system has more than one address for itself.
@@ -111,7 +110,7 @@ impl EtcdCluster {
     /// If there is no etcd on the `PATH`, or it does not begin.
     pub async fn start(options: EtcdOptions) -> Result<Self> {
         let directory = tempfile::tempdir().map_err(no_proxy)?;
-        let mut clients = free_addresses(own_host(), 2 * options.members).map_err(no_proxy)?;
+        let (mut clients, held) = free_addresses(own_host(), 2 * options.members).map_err(no_proxy)?;
         let peers = clients.split_off(options.members);
         let links = Links::new(&peers).await.map_err(no_proxy)?;
         let mut members = Vec::new();
@@ -126,6 +125,8 @@ impl EtcdCluster {
                 id: Mutex::new(0),
             });
         }
+        // The proxies have ports of their own by now.
+        drop(held);
         let cluster = Self { options, members, links, directory };
         for at in 0..cluster.len() {
             cluster.spawn(at)?;

@@ -3,7 +3,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use norikv_client::RemoteStore;
 use norikv_core::{Address, Call, Durability, Error, ErrorKind, Feature, Result, StoreRef};
 use norikv_embedded::{EmbeddedStore, Settings};
-use norikv_etcd::{EtcdSettings, EtcdStore};
+use norikv_etcd::EtcdSettings;
 
 use crate::args::{Copy, StoreAddress};
 
@@ -124,13 +124,18 @@ fn name(address: &StoreAddress) -> String {
 fn refuse_itself(from: &StoreAddress, to: &StoreAddress) -> Result<()> {
     let same = match (&from.address, &to.address) {
         (Address::Etcd(from), Address::Etcd(to)) => {
-            let (from, to) = (EtcdSettings::parse(from)?, EtcdSettings::parse(to)?);
-            from.endpoints.iter().any(|endpoint| to.endpoints.contains(endpoint))
-                && (from.prefix.starts_with(&to.prefix) || to.prefix.starts_with(&from.prefix))
+            let (from, to) = (EtcdSettings::parse_all(from)?, EtcdSettings::parse_all(to)?);
+            from.iter().any(|from| to.iter().any(|to| overlap(from, to)))
         }
         _ => name(from) == name(to),
     };
     if same { Err(itself(&name(from), &name(to))) } else { Ok(()) }
+}
+
+/// Whether two clusters are one, and the keys of one are among those of the other.
+fn overlap(from: &EtcdSettings, to: &EtcdSettings) -> bool {
+    from.endpoints.iter().any(|endpoint| to.endpoints.contains(endpoint))
+        && (from.prefix.starts_with(&to.prefix) || to.prefix.starts_with(&from.prefix))
 }
 
 /// That the source and the target are one store, or overlap.
@@ -188,9 +193,11 @@ async fn open_target(to: &StoreAddress, max_value_bytes: Option<usize>) -> Resul
 async fn open(address: &StoreAddress, max_value_bytes: Option<usize>) -> Result<StoreRef> {
     match &address.address {
         Address::Etcd(etcd) => {
-            let mut settings = EtcdSettings::parse(etcd)?;
-            settings.max_value_bytes = max_value_bytes.unwrap_or(settings.max_value_bytes);
-            Ok(Arc::new(EtcdStore::new(settings)?))
+            let mut clusters = EtcdSettings::parse_all(etcd)?;
+            for settings in &mut clusters {
+                settings.max_value_bytes = max_value_bytes.unwrap_or(settings.max_value_bytes);
+            }
+            norikv_etcd::open(clusters, Call::with_timeout(BEGIN)).await
         }
         Address::Node(node) => {
             Ok(Arc::new(RemoteStore::http2(norikv_client::Settings::for_nodes(vec![node.clone()]))?))

@@ -108,7 +108,13 @@ impl Store for OneTag {
     }
 
     async fn txn(&self, request: Txn, call: Call) -> Result<TxnResult> {
-        self.part.txn(request, call).await
+        let result = self.part.txn(request, call).await?;
+        if !result.version.is_moment() {
+            return Ok(result);
+        }
+        // One that names no key.
+        let version = self.home.status(call).await?.version;
+        Ok(TxnResult { version, ..result })
     }
 
     async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {

@@ -117,10 +117,10 @@ impl Clusters {
         self.store(self.map.home(key))
     }
 
-    /// The cluster of all keys of a range, if it is one: the place of any, for a range without keys.
+    /// The cluster of all keys of a range, if it is one; of a range without keys that of the key it would begin with.
     fn home_of(&self, range: &KeyRange) -> Option<usize> {
         match place_of(range) {
-            Place::Nowhere => Some(0),
+            Place::Nowhere => Some(self.map.home(&range.start)),
             Place::Shard(shard) => Some(self.map.home_of_shard(shard)),
             Place::Anywhere => None,
         }
@@ -135,11 +135,13 @@ impl Clusters {
             Part::Key(key) => Some(self.map.home(key)),
             Part::Range(range) => self.home_of(range),
         };
-        let mut places = parts
-            .clone()
-            .filter(|part| !matches!(part, Part::Range(range) if range.is_empty()))
-            .map(|part| place(&part));
-        let first = places.next().unwrap_or(Some(0));
+        // What has no keys crosses nothing.
+        let is_some = |part: &Part<'_>| !matches!(part, Part::Range(range) if range.is_empty());
+        let mut places = parts.clone().filter(is_some).map(|part| place(&part));
+        let first = match places.next() {
+            Some(first) => first,
+            None => parts.clone().next().map_or(Some(0), |part| place(&part)),
+        };
         if let (Some(home), true) = (first, places.all(|place| place == first)) {
             return self.store(home);
         }
@@ -202,6 +204,12 @@ impl Clusters {
     ) -> Result<Version> {
         let revisions: Vec<u64> = versions.into_iter().map(|version| version.index).collect();
         self.moments.version(&revisions, None, Version::ZERO, call).await
+    }
+
+    /// What the clusters are at.
+    async fn now(&self, call: Call) -> Result<Version> {
+        let versions = try_join_all(self.each().map(|store| store.inner().current(call))).await?;
+        self.moment(versions, call).await
     }
 
     /// The oldest moment that can be read, as far as the clusters tell.
@@ -343,8 +351,16 @@ impl Store for ClustersStore {
             TxnOp::DeleteRange(delete) => Part::Range(&delete.range),
             TxnOp::Scan(scan) => Part::Range(&scan.range),
         });
-        let home = self.clusters.one_of("a transaction", compares.chain(ops))?;
-        metered!(self, home.txn(request.clone(), call))
+        let parts = compares.chain(ops);
+        let home = self.clusters.one_of("a transaction", parts.clone())?;
+        metered!(self, async {
+            let mut result = home.txn(request.clone(), call).await?;
+            if parts.clone().next().is_none() {
+                // It is about nothing, and answers what the store is at.
+                result.version = self.clusters.now(call).await?;
+            }
+            Ok(result)
+        })
     }
 
     async fn lease_grant(&self, request: LeaseGrant, call: Call) -> Result<LeaseGranted> {
