@@ -1,6 +1,6 @@
 // Runs the code of README.md, docs/guide/*.md, docs/recipes/*.md and the comments of the public declarations and of the
 // recipes: every ```js and ```ts block is a whole program, run in an empty folder where @norikv/client is
-// installed. A ```js block with `require` is CommonJS, the rest are ES modules; ```ts blocks must
+// installed, and etcd3. A ```js block with `require` is CommonJS, the rest are ES modules; ```ts blocks must
 // also pass the compiler's checks. What a comment behind a console.log says must be a line of what
 // the program prints.
 // A block marked ```js served finds an empty server at 127.0.0.1:7447; the test puts the address of
@@ -115,7 +115,7 @@ for (const block of all.filter((each) => !runnable.includes(each))) {
   console.log(`skip ${block.where} (${whyNot(block)})`);
 }
 
-const project = makeProject();
+const project = makeProject(['etcd3']);
 try {
   const programs = runnable.map((block, index) => {
     const folder = path.join(project, String(index));

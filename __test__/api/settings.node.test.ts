@@ -52,6 +52,7 @@ describe('bad settings of a server', () => {
     [{ store, listen, corsOrigins: 'https://app.example.com' }],
     [{ store, listen, corsOrigins: ['app.example.com'] }],
     [{ store, listen, corsOrigins: [5] }],
+    [{ store, listen, etcdApi: 'yes' }],
   ])('%p', async (options) => {
     await failure(InvalidArgumentError, async () => {
       const server = await startServer(options as never);
