@@ -21,7 +21,7 @@ test.each(places)(
     const address = await place.start();
     const { lines, pauses, finished } = await runCrew(plan(address));
     const client = await NoriKVClient.open(address);
-    const wrong = failures(lines, pauses);
+    const wrong = failures(lines, pauses, place.expected);
     const shared = await new DistributedCounter(client, 'shared').get();
     const sharded = await new ShardedCounter(client, 'sharded', 4).get();
     wrong.push(...miscounted(lines, 'shared', shared), ...miscounted(lines, 'sharded', sharded));

@@ -24,7 +24,7 @@ test.each(places)(
       aimed: 0.5,
     });
     const wrong = [
-      ...failures(lines, pauses),
+      ...failures(lines, pauses, place.expected),
       ...heldTwice(lines),
       ...slowSuccessions(lines, [...kills, ...pauses], successionMs),
     ];

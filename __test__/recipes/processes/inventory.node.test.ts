@@ -30,7 +30,7 @@ test.each(places)(
     const available = await inventory.getAvailable('shared');
     await client.close();
     const wrong = [
-      ...failures(lines, pauses),
+      ...failures(lines, pauses, place.expected),
       ...misstocked(lines, { stock: STOCK, available }),
       ...oversold(lines, { stock: STOCK, ttlMs: TTL_MS }),
     ];

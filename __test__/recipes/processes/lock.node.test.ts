@@ -37,7 +37,11 @@ test.each(places)(
     const client = await NoriKVClient.open(address);
     const tokens = await tokensWritten(client);
     await client.close();
-    const wrong = [...failures(lines, pauses), ...heldTwice(lines), ...olderAfterNewer(tokens)];
+    const wrong = [
+      ...failures(lines, pauses, place.expected),
+      ...heldTwice(lines),
+      ...olderAfterNewer(tokens),
+    ];
     expect(reportOf(wrong)).toBe('');
     // A lock that nobody gets excludes everybody.
     expect(intervalsOf(lines).length).toBeGreaterThan(SECONDS);

@@ -204,4 +204,7 @@ describe('reservations', () => {
 test('failures count but in processes that were paused', () => {
   const lines = [line(0, 'a', 'failed', { error: 'x' }), line(0, 'b', 'failed', { error: 'y' })];
   expect(failures(lines, [{ who: 'b', at: 0 }])).toEqual(['a failed at 0.000 ms: x']);
+  const lost = [line(0, 'a', 'failed', { error: 'LeaseLostError: x' })];
+  expect(failures(lost, [])).toHaveLength(1);
+  expect(failures(lost, [], ['LeaseLostError'])).toEqual([]);
 });

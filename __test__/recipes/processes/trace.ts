@@ -236,11 +236,17 @@ export function oversold(
   });
 }
 
-/** What failed in processes that nobody paused. */
-export function failures(lines: readonly Line[], pauses: readonly Hit[]): string[] {
+/** What failed in processes that nobody paused, but with the errors that are to be expected, by their names. */
+export function failures(
+  lines: readonly Line[],
+  pauses: readonly Hit[],
+  expected: readonly string[] = [],
+): string[] {
   const paused = new Set(pauses.map(({ who }) => who));
+  const isExpected = (error: string): boolean =>
+    expected.some((name) => error.startsWith(`${name}:`));
   return lines.flatMap(({ at, who, what, error = '' }) =>
-    (what === 'failed' || what === 'unknown') && !paused.has(who)
+    (what === 'failed' || what === 'unknown') && !paused.has(who) && !isExpected(error)
       ? [`${who} failed at ${ms(at)}: ${error}`]
       : [],
   );
