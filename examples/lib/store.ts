@@ -1,6 +1,6 @@
 // The store that an example runs on, as its flags say:
 //   --nodes host:port,…   servers
-//   --store <address>     memory:, file:<directory> or host:port; without any flag memory:
+//   --store <address>     memory:, file:<directory>, host:port or etcd://host:port,…; without any flag memory:
 import { parseArgs } from 'node:util';
 import { NoriKVClient } from '@norikv/client';
 import type { ClientConfig } from '@norikv/client';
