@@ -144,7 +144,7 @@ export interface CommonConfig {
  * Whom a client trusts, and who it is, where TLS is spoken. Each is one or more certificates, or a key, in PEM: as text, or
  * as the bytes of a file.
  *
- * ```ts
+ * ```ts no-run: needs certificates and a server
  * import { readFileSync } from 'node:fs';
  * import { NoriKVClient } from '@norikv/client';
  *

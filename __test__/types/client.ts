@@ -40,10 +40,15 @@ export async function opens(config: ClientConfig): Promise<void> {
   await using cluster = await NoriKVClient.open(config);
   await NoriKVClient.open({ nodes: ['127.0.0.1:7447'], totalShards: 1024, timeout: 5000 });
   new NoriKVClient('file:./data');
+  const tls = { ca: 'PEM', cert: new Uint8Array(1), key: 'PEM', serverName: 'db.example.com' };
+  new NoriKVClient({ nodes: ['127.0.0.1:7447'], tls });
+  new NoriKVClient({ address: 'etcd://127.0.0.1:1', tls: {}, etcd: { user: 'a', password: 'b' } });
   void [memory, cluster];
 
   // @ts-expect-error an address is a string or a configuration
   await NoriKVClient.open(7447);
+  // @ts-expect-error a certificate is text or bytes
+  new NoriKVClient({ nodes: ['127.0.0.1:7447'], tls: { ca: 5 } });
   // @ts-expect-error nodes are addresses
   new NoriKVClient({ nodes: [7447] });
 }

@@ -63,6 +63,8 @@ const MAX_MILLIS: f64 = 1e12;
 #[derive(Debug)]
 pub(crate) enum Value {
     Text(String),
+    // Only sockets have settings that are bytes.
+    #[cfg_attr(target_family = "wasm", allow(dead_code))]
     Bytes(Bytes),
     Number(f64),
     Boolean(bool),
