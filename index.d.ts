@@ -199,7 +199,8 @@ export interface AddressConfig extends CommonConfig {
   /**
    * `memory:`, `file:<directory>`, `host:port` or `https://host:port`, or in Node the members of an etcd cluster:
    * `etcd://host:2379,host:2379`, with `user:password@` before them and `/prefix`, which all keys then begin with there,
-   * behind them; `etcds://` with TLS. Special characters of these are percent-encoded.
+   * behind them; `etcds://` with TLS. Special characters of these are percent-encoded. Several clusters,
+   * `etcd://…;etcd://…`, are one store: each key is in one of them.
    *
    * On etcd, times to live count in whole seconds, rounded up, and what has run out goes up to two seconds later;
    * events do not say why something is gone; and there are no vectors, but from a server in front of the cluster:
