@@ -20,7 +20,7 @@ use crate::{
 const TITLE: &str = "norikv clusters";
 const FORMAT: u64 = 1;
 /// The most clusters that are one store.
-pub(crate) const MAX_CLUSTERS: usize = 32;
+pub(crate) const MAX_CLUSTERS: usize = 64;
 
 /// Which clusters hold which shards.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -311,6 +311,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clusters::map::MAX_CLUSTERS;
 
     fn next(version: Version) -> Version {
         Version::new(version.term, version.index + 1)
@@ -319,9 +320,9 @@ mod tests {
     #[test]
     fn two_and_three_clusters_fit_for_longer_than_anybody_lives() {
         assert_eq!((Layout::new(2).bits, Layout::new(3).bits), (62, 41));
-        for clusters in 1..=32 {
+        for clusters in 1..=MAX_CLUSTERS {
             let layout = Layout::new(clusters);
-            assert!(layout.bits >= 2 && layout.none() > clusters as u128, "{clusters}");
+            assert!(layout.bits >= 1 && layout.none() > clusters as u128, "{clusters}");
         }
     }
 
@@ -348,8 +349,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_moment_says_what_it_was_made_of_and_grows_with_it(
-            clusters in 1_usize..=32,
-            seed in prop::collection::vec(any::<u64>(), 32),
+            clusters in 1..=MAX_CLUSTERS,
+            seed in prop::collection::vec(any::<u64>(), MAX_CLUSTERS),
             of in any::<prop::sample::Index>(),
         ) {
             let layout = Layout::new(clusters);
