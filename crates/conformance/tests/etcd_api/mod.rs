@@ -29,6 +29,7 @@ pub(crate) struct Etcd {
     child: Child,
     channel: Channel,
     /// `host:port`.
+    #[allow(dead_code)] // Each test file is a crate of its own and uses some of it.
     pub(crate) endpoint: String,
     _directory: TempDir,
 }
