@@ -290,6 +290,13 @@ impl Asking<'_> {
         PbDeleteRequest { key: self.key(), range_end: self.end(), prev_kv: self.rng.bool() }
     }
 
+    /// etcd does not see that a delete to the end of all keys overlaps a put; ours does.
+    fn delete_in_txn(&mut self) -> PbDeleteRequest {
+        let delete = self.delete();
+        let range_end = if delete.range_end == [0] { Vec::new() } else { delete.range_end };
+        PbDeleteRequest { range_end, ..delete }
+    }
+
     fn compare(&mut self, ranges: bool) -> PbCompare {
         let number = |asking: &mut Self| asking.rng.i64(-1..4);
         let (target, union) = match self.rng.u32(..6) {
@@ -318,7 +325,7 @@ impl Asking<'_> {
             let mut ops: Vec<PbTxnOpRequest> = (0..self.rng.u32(..4))
                 .map(|_| match self.rng.u32(..4) {
                     0 | 1 if writes => PbTxnOpRequest::RequestPut(self.put(false)),
-                    2 if writes => PbTxnOpRequest::RequestDeleteRange(self.delete()),
+                    2 if writes => PbTxnOpRequest::RequestDeleteRange(self.delete_in_txn()),
                     _ => PbTxnOpRequest::RequestRange(self.range()),
                 })
                 .collect();
@@ -371,7 +378,13 @@ async fn same<W: World>(world: W) {
             let (expected, got) = tokio::join!(theirs.ask(ask.clone()), ours.ask(ask.clone()));
             match (&ask, &expected, &got) {
                 // Which of several mistakes is said first is nobody's business.
-                (Ask::Txn(_), Answer::Failed(..), Answer::Failed(..)) => failed += 1,
+                (
+                    Ask::Txn(_) | Ask::Put(PbPutRequest { ignore_value: true, .. }),
+                    Answer::Failed(..),
+                    Answer::Failed(..),
+                ) => {
+                    failed += 1;
+                }
                 _ => {
                     failed += usize::from(matches!(expected, Answer::Failed(..)));
                     assert_eq!(got, expected, "{ask:?}, at revision {revision}, NORIKV_SEED={seed}");

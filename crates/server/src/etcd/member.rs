@@ -75,8 +75,14 @@ impl Member {
 
     /// The version that the store is at.
     pub(crate) async fn newest(&self, call: Call) -> Result<Version> {
+        self.readable(None, call).await
+    }
+
+    /// The version that a read of that version reads at; of the newest, for `None`.
+    pub(crate) async fn readable(&self, version: Option<Version>, call: Call) -> Result<Version> {
         let range = KeyRange::single(&bytes::Bytes::from_static(b"\0"));
-        let scan = Scan { keys_only: true, consistency: Consistency::Linearizable, ..Scan::new(range) };
+        let consistency = Consistency::Linearizable;
+        let scan = Scan { keys_only: true, version, consistency, ..Scan::new(range) };
         Ok(self.store.scan(scan, call).await?.version)
     }
 

@@ -212,7 +212,9 @@ impl Condition {
         let range = if is_single(&compare.key, &compare.range_end) {
             None
         } else {
-            keys(compare.key.clone(), &compare.range_end)?
+            // One that no key can be in is asked about all the same.
+            let nowhere = KeyRange { start: Bytes::new(), end: Some(Bytes::new()) };
+            Some(keys(compare.key.clone(), &compare.range_end)?.unwrap_or(nowhere))
         };
         if compare.key.is_empty() {
             return Err(EMPTY_KEY);

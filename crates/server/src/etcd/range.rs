@@ -233,11 +233,8 @@ pub(crate) async fn range(
     };
     let (mut response, read_at) = match &wanted.range {
         None => {
-            let at = match newest {
-                Some(newest) => newest,
-                None => member.newest(call).await?,
-            };
-            (PbRangeResponse::default(), at)
+            // Also of nothing it is said when it cannot be read any more.
+            (PbRangeResponse::default(), member.readable(version, call).await?)
         }
         Some(range) if wanted.count_only => {
             let count = Count { range: range.clone(), version, consistency: wanted.consistency };
