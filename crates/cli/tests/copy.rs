@@ -400,6 +400,37 @@ async fn what_cannot_be_copied_is_refused_with_a_reason() {
     copy(&[large.address(), &etcd.address]).assert_failed(1, &["\"large\"", "2000000", "1048576"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_moves_onto_several_clusters_and_from_them_while_somebody_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, other) = (Etcd::start().await, Etcd::start().await);
+    let clusters = format!("{};{}", one.address, other.address);
+    let server = Norikv::serve(&["--store", "memory:"]);
+    let source = served(server.address());
+    fill(&source, 1_000, 50).await;
+    let mut copying = Copying::start(&[server.address(), &clusters, "--follow"]);
+    copying.caught_up(put(&*source, "last", "write").await);
+    copying.send(Signal::INT);
+    copying.end().assert_equal();
+    // Each has a part of the keys.
+    let at = norikv_etcd::EtcdSettings::parse_all(&clusters).unwrap();
+    let store = norikv_etcd::open(at, Call::default()).await.unwrap();
+    assert_same(&*source, &*store).await;
+    assert!(contents(&*one.store()).await.len() > 100 && contents(&*other.store()).await.len() > 100);
+
+    let writer = Writer::start(&store, 2, 3);
+    let mut copying = Copying::start(&[&clusters, &file(&directory, "back"), "--follow"]);
+    copying.line("following");
+    writer.stop().await;
+    put(&*store, "last", "of all").await;
+    copying.send(Signal::INT);
+    copying.end().assert_equal();
+    let back: StoreRef = std::sync::Arc::new(opened(&directory.path().join("back")));
+    assert_eq!(get(&*back, "last").await.as_deref(), Some("of all"));
+    assert_same_but_ending(&store, &back).await;
+    back.close().await.unwrap();
+}
+
 /// What the vector index has nearest to a vector.
 async fn nearest(store: &dyn Store, query: Vec<f32>) -> Vec<String> {
     let search =

@@ -242,6 +242,7 @@ mod tests {
             ("etcd://a:1,b:2", "etcd://b:2/app/", true),
             ("etcd://a:1/x/", "etcd://a:1/y/", false),
             ("etcd://a:1", "etcd://b:1", false),
+            ("etcd://a:1", "etcd://b:1;etcd://a:1", true),
         ] {
             assert_eq!(refuse_itself(&address(from), &address(to)).is_err(), same, "{from} {to}");
         }

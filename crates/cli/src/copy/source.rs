@@ -59,14 +59,14 @@ impl Source {
 
     /// The source's newest version.
     pub(crate) async fn newest(&self) -> Result<Version> {
-        newest(&self.store, &self.patience).await
+        newest(&self.store, &self.range, &self.patience).await
     }
 }
 
-/// The newest version of a store.
-pub(crate) async fn newest(store: &StoreRef, patience: &Patience) -> Result<Version> {
-    let none = KeyRange { start: Bytes::new(), end: Some(Bytes::from_static(b"\0")) };
-    let request = Count { range: none, version: None, consistency: Consistency::Linearizable };
+/// The newest version of a store; where it is several clusters and the range is in one, that one's.
+pub(crate) async fn newest(store: &StoreRef, range: &KeyRange, patience: &Patience) -> Result<Version> {
+    let first = KeyRange::single(&range.start);
+    let request = Count { range: first, version: None, consistency: Consistency::Linearizable };
     Ok(patience.ask(|call: Call| store.count(request.clone(), call)).await?.version)
 }
 

@@ -114,7 +114,7 @@ impl Compared {
 
 /// Compares the stores as they are.
 async fn compare(ends: &Ends, range: &KeyRange, patience: &Patience) -> Result<i32> {
-    let at = newest(&ends.from, patience).await?;
+    let at = newest(&ends.from, range, patience).await?;
     patience.progress.phase("comparing", Some(total(ends, range, patience).await?));
     let mut compared = Compared::default();
     let mut after = None;
@@ -246,12 +246,22 @@ impl Copying<'_> {
         patience.progress.phase("copying", Some(total(self.ends, &self.range, &patience).await?));
         let purpose = if self.empty { Purpose::Fill } else { Purpose::Mend };
         self.walk(&mut source, purpose).await?;
-        self.reach(&mut source).await?;
+        let over_clusters = source.at.is_moment();
+        if !over_clusters {
+            self.reach(&mut source).await?;
+        }
         if follow {
             self.follow(&mut source, finish).await?;
-            let newest = source.newest().await?;
-            self.late = Some((newest, 0));
-            self.reach(&mut source).await?;
+            if over_clusters {
+                // That one moment is greater than another says of one of the clusters only that it is further. One that a watch
+                // begins at is behind nothing that was acknowledged.
+                source = Source::begin(&self.ends.from, &self.range, &patience).await?;
+                self.late = Some((source.at, 0));
+                self.walk(&mut source, Purpose::Mend).await?;
+            } else {
+                self.late = Some((source.newest().await?, 0));
+                self.reach(&mut source).await?;
+            }
         }
         patience.progress.phase("verifying", Some(total(self.ends, &self.range, &patience).await?));
         let compared = self.walk(&mut source, Purpose::Tell).await?;
@@ -329,10 +339,15 @@ impl Copying<'_> {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut goal, mut told) = (None, None);
+        let over_clusters = source.at.is_moment();
+        if over_clusters {
+            progress.say("following: all that was there is copied");
+        }
         loop {
             tokio::select! {
                 batch = source.next() => self.absorb(source, batch?, &Place::Through).await?,
-                _ = look.tick() => {
+                _ = look.tick(), if over_clusters => self.look().await?,
+                _ = look.tick(), if !over_clusters => {
                     let newest = source.newest().await?;
                     let behind = newest.index.saturating_sub(source.at.index);
                     if behind > 0 && goal.is_some() {
