@@ -251,7 +251,10 @@ impl Copying<'_> {
             self.reach(&mut source).await?;
         }
         if follow {
-            self.follow(&mut source, finish).await?;
+            // Where this is not the first beginning, it may have been told to end already.
+            if self.late.is_none() {
+                self.follow(&mut source, finish).await?;
+            }
             if over_clusters {
                 // That one moment is greater than another says of one of the clusters only that it is further. One that a watch
                 // begins at is behind nothing that was acknowledged.
