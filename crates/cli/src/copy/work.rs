@@ -349,14 +349,16 @@ impl Copying<'_> {
         loop {
             tokio::select! {
                 batch = source.next() => self.absorb(source, batch?, &Place::Through).await?,
-                _ = look.tick(), if over_clusters => self.look().await?,
-                _ = look.tick(), if !over_clusters => {
-                    let newest = source.newest().await?;
-                    let behind = newest.index.saturating_sub(source.at.index);
-                    if behind > 0 && goal.is_some() {
-                        progress.note(&format!("{} behind, at version {}", count(behind, "revision"), source.at));
+                _ = look.tick() => {
+                    if !over_clusters {
+                        let newest = source.newest().await?;
+                        let behind = newest.index.saturating_sub(source.at.index);
+                        if behind > 0 && goal.is_some() {
+                            let behind = count(behind, "revision");
+                            progress.note(&format!("{behind} behind, at version {}", source.at));
+                        }
+                        goal.get_or_insert(newest);
                     }
-                    goal.get_or_insert(newest);
                     self.look().await?;
                 }
                 () = finish.asked() => return Ok(()),
