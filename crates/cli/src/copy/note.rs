@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What the keys of notes begin with. Behind it stands the prefix of what is copied.
-pub(crate) const PREFIX: &[u8] = b"\0norikv.copy/";
+pub(crate) const PREFIX: &[u8] = b"\0norikv/copy/";
 const TITLE: &str = "NoriKV copy, format 1";
 
 /// The note in the target that it is a copy, whose, and not whole yet. It is there from before the first write until the stores

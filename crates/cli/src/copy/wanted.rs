@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_stores_keep_for_themselves_does_not_travel() {
-        for key in [&b"\0norikv/a\x01"[..], b"\0norikv/m", b"\0norikv.copy/"] {
+        for key in [&b"\0norikv/a\x01"[..], b"\0norikv/m", b"\0norikv/copy/"] {
             assert!(is_own(key));
         }
         for key in [&b"\0norikv/dindex"[..], b"\0norikv/v\0\0", b"user"] {
