@@ -128,14 +128,13 @@ impl Side {
         }
     }
 
-    /// A watch of every key from the first revision on.
+    /// A watch of every key. One from a revision on would lag in etcd, and be overtaken by a compaction.
     async fn watch(&self) -> Watch {
         let (requests, receiver) = mpsc::unbounded_channel();
         let mut request = PbWatchRequestUnion::CreateRequest(Default::default());
         if let PbWatchRequestUnion::CreateRequest(create) = &mut request {
             create.key = vec![0];
             create.range_end = vec![0];
-            create.start_revision = 1;
         }
         requests.send(PbWatchRequest { request_union: Some(request) }).unwrap();
         let mut grpc = Grpc::new(self.0.clone());
