@@ -16,7 +16,8 @@ use tower::service_fn;
 
 /// How long it may take to connect to a member.
 pub(crate) const CONNECT: Duration = Duration::from_secs(2);
-/// How often a connection is probed, and how long the answer may take. Members end connections that probe more often.
+/// How often a connection with calls under way is probed, and how long the answer may take. Members end connections that probe
+/// more often than every 5 s, or without a call.
 const PROBE: Duration = Duration::from_secs(6);
 const PROBE_ANSWER: Duration = Duration::from_secs(3);
 /// How long the first word of a member is waited for, where TLS is spoken: with it, or in its place, comes whether it takes
