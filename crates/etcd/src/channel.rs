@@ -16,8 +16,9 @@ use tower::service_fn;
 
 /// How long it may take to connect to a member.
 pub(crate) const CONNECT: Duration = Duration::from_secs(2);
-/// How often a connection is probed, and how long the answer may take. Members end connections that probe more often.
-const PROBE: Duration = Duration::from_secs(10);
+/// How often a connection with calls under way is probed, and how long the answer may take. Members end connections that probe
+/// more often than every 5 s, or without a call.
+const PROBE: Duration = Duration::from_secs(6);
 const PROBE_ANSWER: Duration = Duration::from_secs(3);
 /// How long the first word of a member is waited for, where TLS is spoken: with it, or in its place, comes whether it takes
 /// the client's certificate. What waits for the client to speak first is not waited for longer.
@@ -92,7 +93,7 @@ pub(crate) fn channel(address: &str, tls: Option<&Connector>, heard: &Arc<Heard>
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(PROBE)
         .keep_alive_timeout(PROBE_ANSWER)
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(false);
     let (tls, heard) = (tls.cloned(), Arc::clone(heard));
     let connector = service_fn(move |_: Uri| {
         let (node, tls, heard) = (node.clone(), tls.clone(), Arc::clone(&heard));

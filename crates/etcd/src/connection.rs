@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -9,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use etcd_client::{Channel as EtcdChannel, Client, ConnectOptions, Error as EtcdError, KvClient};
+use etcd_client::{
+    AlarmAction, AlarmType, Channel as EtcdChannel, Client, ConnectOptions, Error as EtcdError, KvClient,
+};
 use norikv_core::{Call, Error, ErrorKind, FieldName, Result};
 use norikv_tls::{ClientTls, Connector};
 use tokio::{
@@ -25,7 +28,7 @@ use crate::{
     settings::EtcdSettings,
 };
 
-/// How long a member may take to answer a call that may be repeated, before another is asked.
+/// How long a member may take to answer before another is asked, where that may be.
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// The largest reply: more than a page of the largest values that etcd takes by default.
 pub(crate) const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
@@ -46,6 +49,13 @@ pub(crate) enum Ask {
 /// An answer, and whether an attempt before it may have been carried out, too.
 pub(crate) struct Answer<T> {
     pub(crate) value: T,
+    pub(crate) doubt: bool,
+}
+
+/// Why there is no answer, and whether an attempt may have been carried out.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) error: Error,
     pub(crate) doubt: bool,
 }
 
@@ -140,6 +150,21 @@ impl Connection {
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, EtcdError>>,
     {
+        let asked = self.ask_in_doubt(ask, call, f).await;
+        asked.map_err(|Unanswered { error, doubt }| if doubt { unknown(error) } else { error })
+    }
+
+    /// The same for who can find out whether an attempt was carried out.
+    pub(crate) async fn ask_in_doubt<T, F, Fut>(
+        &self,
+        ask: Ask,
+        call: Call,
+        f: F,
+    ) -> Result<Answer<T>, Unanswered>
+    where
+        F: Fn(Client) -> Fut,
+        Fut: Future<Output = Result<T, EtcdError>>,
+    {
         let mut doubt = false;
         let mut attempts = 0;
         let mut unreachable: Vec<(String, String)> = Vec::new();
@@ -147,14 +172,15 @@ impl Connection {
         let mut passing = false;
         loop {
             if self.is_closed() {
-                return Err(Error::closed("the store"));
+                return Err(Unanswered { error: Error::closed("the store"), doubt });
             }
             let at = self.current.load(Ordering::Relaxed) % self.endpoints.len();
             let Some(endpoint) = self.endpoints.get(at) else {
-                return Err(Error::invalid_argument("the address names no endpoint"));
+                let error = Error::invalid_argument("the address names no endpoint");
+                return Err(Unanswered { error, doubt });
             };
             attempts += 1;
-            let made = self.attempt(endpoint, ask, call, &f).await;
+            let made = self.attempt(at, endpoint, ask, call, &f).await;
             let failed = match made {
                 Ok(value) => return Ok(Answer { value, doubt }),
                 Err(failed) => failed,
@@ -163,17 +189,20 @@ impl Connection {
             let Failed { reach, error, .. } = failed;
             let full = error.kind() == ErrorKind::ResourceExhausted;
             if reach == Reach::Refused && !full {
-                return Err(error);
+                return Err(Unanswered { error, doubt });
             }
-            if reach == Reach::Sent && ask == Ask::Once {
-                return Err(unknown(error));
-            }
+            self.leave(at);
             doubt |= reach == Reach::Sent && ask != Ask::Read;
+            if doubt && ask == Ask::Once {
+                return Err(Unanswered { error, doubt });
+            }
+            if full && self.has_no_space(endpoint, call).await {
+                return Err(Unanswered { error: no_space(error), doubt });
+            }
             if reach == Reach::NotSent {
                 unreachable.retain(|(address, _)| *address != endpoint.address);
                 unreachable.push((endpoint.address.clone(), error.message().to_owned()));
             }
-            self.leave(at);
             let rounds = attempts / u32::try_from(self.endpoints.len()).unwrap_or(1);
             let none = unreachable.len() == self.endpoints.len();
             let delay = self.settings.retry.backoff.delay(rounds.max(1));
@@ -184,7 +213,7 @@ impl Connection {
                 // One member alone has said it itself, where it is more than that it is not there.
                 let said = unreachable.len() == 1 && !passing;
                 let error = if none && !said { no_nodes(&unreachable) } else { error };
-                return Err(if doubt { unknown(error) } else { error });
+                return Err(Unanswered { error, doubt });
             }
             self.retried.fetch_add(1, Ordering::Relaxed);
             // The next member is asked at once; only when all have failed is there a pause.
@@ -194,16 +223,23 @@ impl Connection {
         }
     }
 
-    async fn attempt<T, F, Fut>(&self, endpoint: &Endpoint, ask: Ask, call: Call, f: &F) -> Result<T, Failed>
+    async fn attempt<T, F, Fut>(
+        &self,
+        at: usize,
+        endpoint: &Endpoint,
+        ask: Ask,
+        call: Call,
+        f: &F,
+    ) -> Result<T, Failed>
     where
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, EtcdError>>,
     {
-        let limit = if ask == Ask::Once { call.remaining() } else { call.remaining().min(ATTEMPT) };
+        let patience = self.patience(ask, call);
         let begun = Instant::now();
-        let client = match timeout(limit, self.client(endpoint)).await {
+        let client = match timeout(patience, self.client(endpoint)).await {
             Ok(client) => client?,
-            Err(_) => return Err(silent(endpoint, limit, Reach::NotSent)),
+            Err(_) => return Err(silent(endpoint, patience, Reach::NotSent)),
         };
         let asking = async {
             let failed = match f(client.clone()).await {
@@ -220,7 +256,16 @@ impl Connection {
                 Err(outside) => Err(outside),
             }
         };
-        match timeout(limit.saturating_sub(begun.elapsed()), asking).await {
+        let mut asking = pin!(asking);
+        let left = patience.saturating_sub(begun.elapsed());
+        let (mut limit, mut made) = (patience, timeout(left, &mut asking).await);
+        if made.is_err() && ask == Ask::Once {
+            // It cannot be asked of another, but nobody else has to wait for this one.
+            self.leave(at);
+            limit += call.remaining();
+            made = timeout(call.remaining(), asking).await;
+        }
+        match made {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(failed)) => Err(self.understood(endpoint, failed).await),
             Err(_) => Err(self.understood(endpoint, silent(endpoint, limit, Reach::Sent)).await),
@@ -274,6 +319,28 @@ impl Connection {
         Failed { reach: Reach::Refused, error }
     }
 
+    /// How long one member may take for a call, so that there is time left for others.
+    fn patience(&self, ask: Ask, call: Call) -> Duration {
+        let left = call.remaining();
+        match (ask, self.endpoints.len()) {
+            (_, 1) => left.min(ATTEMPT),
+            (Ask::Read, _) => (left / 3).min(ATTEMPT),
+            // What may have been carried out is in doubt from then on.
+            (Ask::Repeatable | Ask::Once, _) => (left / 2).min(ATTEMPT),
+        }
+    }
+
+    /// Whether the cluster takes no writes because its database is as large as it may be. It says so with the code that it
+    /// has for too many requests, too, which pass.
+    async fn has_no_space(&self, endpoint: &Endpoint, call: Call) -> bool {
+        let asked = async {
+            let client = self.client(endpoint).await.ok()?;
+            client.maintenance_client().alarm(AlarmAction::Get, AlarmType::Nospace, None).await.ok()
+        };
+        let alarms = timeout(call.remaining().min(CONNECT), asked).await.ok().flatten();
+        alarms.is_some_and(|alarms| alarms.alarms().iter().any(|alarm| alarm.alarm() == AlarmType::Nospace))
+    }
+
     /// Turns to the next member, unless somebody else has.
     fn leave(&self, at: usize) {
         let current = self.current.load(Ordering::Relaxed);
@@ -294,11 +361,13 @@ impl Connection {
             return Err(Failed { reach: Reach::NotSent, error });
         };
         let connecting = endpoint.watcher.get_or_try_init(|| self.connect(endpoint, true));
-        match timeout(CONNECT, connecting).await {
-            Ok(Ok(client)) => Ok((client.clone(), at)),
-            Ok(Err(failed)) => Err(failed),
-            Err(_) => Err(silent(endpoint, CONNECT, Reach::NotSent)),
-        }
+        let failed = match timeout(CONNECT, connecting).await {
+            Ok(Ok(client)) => return Ok((client.clone(), at)),
+            Ok(Err(failed)) => failed,
+            Err(_) => silent(endpoint, CONNECT, Reach::NotSent),
+        };
+        self.leave(at);
+        Err(failed)
     }
 
     /// Whether a member's replies to questions about a watch's progress come in order with its events. Before 3.4.25 and 3.5.8
@@ -411,6 +480,18 @@ fn no_nodes(unreachable: &[(String, String)]) -> Error {
         ErrorKind::NoNodesAvailable,
         format!("no member of the etcd cluster can be reached: {}", each.join("; ")),
     )
+}
+
+/// The error of a write to a cluster whose database is full.
+fn no_space(error: Error) -> Error {
+    Error::new(
+        ErrorKind::ResourceExhausted,
+        format!(
+            "the database of the etcd cluster is at its quota, and it takes no writes: delete what is not needed, compact the history, run `etcdctl defrag` on each member and `etcdctl alarm disarm`, or start the members with a larger --quota-backend-bytes ({})",
+            error.message()
+        ),
+    )
+    .caused_by(error)
 }
 
 /// The error of a write that may have been carried out.

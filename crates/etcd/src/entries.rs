@@ -1,7 +1,7 @@
 //! What etcd says of a key, as an [`Entry`].
 //!
-//! etcd has no time to live but that of leases, so an entry with one has a lease that it shares with nobody. When it expires is in
-//! the number of that lease, which a client of etcd chooses: readers learn it without asking for each lease.
+//! etcd has no time to live but that of leases, so an entry with one has a lease that it shares with what expires in the same
+//! second. Which that is, is in the number of the lease, which a client of etcd chooses: readers learn it without asking for each.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use crate::keys::Keys;
 /// An etcd cluster has no incarnation.
 pub(crate) const TERM: u64 = 1;
 
-/// How many bits of the number of an entry's lease are drawn at random, below the second in which it expires.
+/// How many bits of the number of a lease of entries are drawn at random, below the second in which it expires.
 const RANDOM_BITS: u32 = 30;
 
 /// The version of a revision.
@@ -34,9 +34,14 @@ pub(crate) fn revision(version: Version) -> Option<i64> {
     (version.term == TERM).then(|| i64::try_from(version.index).ok()).flatten()
 }
 
-/// The lease of a single entry that expires `ttl` from now: its number is below zero, which no other lease's is.
-pub(crate) fn ttl_lease(ttl: Duration, now: Duration) -> i64 {
-    let second = i64::try_from((now + ttl).as_millis().div_ceil(1_000)).unwrap_or(i64::MAX >> RANDOM_BITS);
+/// The second since the epoch in which something has lived for `ttl`, rounded up.
+pub(crate) fn expiry_second(ttl: Duration, now: Duration) -> u64 {
+    u64::try_from((now + ttl).as_millis().div_ceil(1_000)).unwrap_or(u64::MAX >> (RANDOM_BITS + 1))
+}
+
+/// A lease of entries that expire in a second: its number is below zero, which no other lease's is.
+pub(crate) fn ttl_lease(second: u64) -> i64 {
+    let second = i64::try_from(second).unwrap_or(i64::MAX).min(i64::MAX >> RANDOM_BITS);
     -((second << RANDOM_BITS) | i64::from(fastrand::u32(0..1 << RANDOM_BITS)))
 }
 
@@ -45,12 +50,12 @@ pub(crate) fn user_lease() -> i64 {
     fastrand::i64(1..i64::MAX)
 }
 
-/// Whether a lease is that of a single entry.
+/// Whether a lease is one of entries that expire.
 pub(crate) fn is_ttl_lease(lease: i64) -> bool {
     lease < 0
 }
 
-/// When a lease of a single entry ends, in milliseconds since the epoch.
+/// When a lease of entries ends, in milliseconds since the epoch.
 fn expires_at(lease: i64) -> u64 {
     (lease.unsigned_abs() >> RANDOM_BITS) * 1_000
 }
@@ -83,10 +88,10 @@ mod tests {
     #[test]
     fn the_lease_of_an_entry_says_when_it_expires() {
         let now = Duration::from_millis(1_790_000_000_500);
-        let lease = ttl_lease(Duration::from_millis(1_200), now);
+        let lease = ttl_lease(expiry_second(Duration::from_millis(1_200), now));
         assert!(is_ttl_lease(lease));
         assert_eq!(expires_at(lease), 1_790_000_002_000);
-        let latest = ttl_lease(Duration::from_secs(10 * 365 * 24 * 3600), now);
+        let latest = ttl_lease(expiry_second(Duration::from_secs(10 * 365 * 24 * 3600), now));
         assert_eq!(expires_at(latest), 1_790_000_000_000 + 10 * 365 * 24 * 3600 * 1_000 + 1_000);
     }
 

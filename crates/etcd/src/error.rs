@@ -61,6 +61,18 @@ fn of_status(endpoint: &str, status: Status) -> Failed {
         let error = unreachable(endpoint, &causes(error)).caused_by(status);
         return Failed { reach: Reach::NotSent, error };
     }
+    if std::error::Error::source(&status).is_some() {
+        // The member did not say it: its connection broke, and which code that is given says nothing.
+        return Failed {
+            reach: Reach::Sent,
+            error: Error::new(
+                ErrorKind::Unavailable,
+                format!("the connection to etcd at {endpoint} broke: {}", causes(&status)),
+            )
+            .with(norikv_core::FieldName::Address, endpoint)
+            .caused_by(status),
+        };
+    }
     let text = format!("etcd at {endpoint}: {}", status.message());
     let (kind, reach) = match code {
         Code::InvalidArgument | Code::FailedPrecondition => (ErrorKind::InvalidArgument, Reach::Refused),

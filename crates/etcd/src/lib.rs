@@ -11,6 +11,7 @@ mod clusters;
 mod connection;
 mod entries;
 mod error;
+mod expiry;
 mod gather;
 mod keys;
 mod leases;

@@ -1,8 +1,5 @@
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -16,8 +13,9 @@ use norikv_core::{
 use tokio::sync::{Mutex, Notify};
 
 use crate::{
-    connection::{Ask, Connection},
+    connection::{Ask, Connection, Unanswered},
     entries::{revision, version},
+    expiry::ExpiryLeases,
     gather::Gather,
     keys::Keys,
     order::KeyOrder,
@@ -50,8 +48,8 @@ pub(crate) struct Inner {
     pub(crate) order: KeyOrder,
     pub(crate) gather: Gather,
     pub(crate) records: Mutex<Option<RecordLease>>,
-    /// The least time to live of a lease, in seconds, as far as members have told.
-    pub(crate) least_ttl: AtomicU64,
+    /// The leases of entries with a time to live.
+    pub(crate) expiring: ExpiryLeases,
     /// The largest entry that was read.
     pub(crate) value_bytes: AtomicUsize,
     pub(crate) closing: Notify,
@@ -79,7 +77,7 @@ impl EtcdStore {
             order: KeyOrder::default(),
             gather: Gather::default(),
             records: Mutex::new(None),
-            least_ttl: AtomicU64::new(0),
+            expiring: ExpiryLeases::default(),
             value_bytes: AtomicUsize::new(0),
             closing: Notify::new(),
         };
@@ -216,11 +214,20 @@ impl Inner {
         }
         let compacted = self
             .connection
-            .ask_kv(Ask::Repeatable, call, |mut kv| async move { kv.compact(at, None).await })
+            .ask_in_doubt(Ask::Repeatable, call, |client| async move {
+                client.kv_client().compact(at, None).await
+            })
             .await;
         match compacted {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.history(error, Some(asked), call).await),
+            // An attempt before this one, or somebody else, has done it.
+            Err(Unanswered { error, .. }) if error.kind() == ErrorKind::Compacted => {
+                match self.floor(call).await? {
+                    Some(floor) if floor == asked => Ok(()),
+                    _ => Err(self.history(error, Some(asked), call).await),
+                }
+            }
+            Err(Unanswered { error, .. }) => Err(error),
         }
     }
 

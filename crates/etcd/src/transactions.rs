@@ -21,7 +21,7 @@ use crate::{
     entries::{TERM, entry, header_version, version},
     reads::unexpected,
     store::Inner,
-    writes::{Record, condition, is_refusal, lease_error, to_its_end},
+    writes::{Record, condition, lease_error, to_its_end, too_large},
 };
 
 /// How often a transaction is made again because a write with one of its idempotency keys happened meanwhile.
@@ -74,12 +74,15 @@ impl Inner {
     async fn txn_in_turn(&self, request: Txn, call: Call) -> Result<norikv_core::TxnResult> {
         let mut leases = Vec::new();
         let result = self.txn_with(&request, &mut leases, call).await;
-        if result.as_ref().is_err_and(is_refusal) {
-            for lease in leases {
-                let _ = self.revoke(lease, call).await;
+        match result {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // If it is no lease of the caller's, it is one of ours that is gone before its time.
+                self.forget_leases(leases).await;
+                let result = self.txn_with(&request, &mut Vec::new(), call).await;
+                result.map_err(|error| self.lease_in(&request, error))
             }
+            result => result,
         }
-        result
     }
 
     async fn txn_with(
@@ -103,10 +106,8 @@ impl Inner {
                     async move { kv.txn(txn).await }
                 })
                 .await;
-            let Answer { value: response, doubt } = match answer {
-                Ok(answer) => answer,
-                Err(error) => return Err(self.lease_in(request, error)),
-            };
+            let answer = answer.map_err(|error| too_large(error, bytes_of(request)))?;
+            let Answer { value: response, doubt } = answer;
             let version = header_version(response.header())?;
             let (succeeded, responses) = taken(&response, not_less.len())?;
             let branch = if succeeded { &then } else { &otherwise };
@@ -139,7 +140,7 @@ impl Inner {
         Ok(keys)
     }
 
-    /// The leases of the puts of both branches, of which those of single entries are granted here.
+    /// The leases of the puts of both branches, of which those of entries that expire are granted here.
     async fn leases_of(&self, request: &Txn, granted: &mut Vec<i64>, call: Call) -> Result<[Vec<i64>; 2]> {
         let mut both = [Vec::new(), Vec::new()];
         for (ops, leases) in [&request.then, &request.otherwise].into_iter().zip(&mut both) {
@@ -421,7 +422,7 @@ impl Inner {
         Ok((simple, not_less))
     }
 
-    /// etcd does not say which lease is not there: it is the one of the transaction, if it has one.
+    /// etcd does not say which lease is not there: it is the one that the transaction names, if it does.
     fn lease_in(&self, request: &Txn, error: Error) -> Error {
         let ops = request.then.iter().chain(&request.otherwise);
         let lease = ops.filter_map(|op| if let TxnOp::Put(put) = op { put.lease } else { None }).next();
@@ -475,6 +476,21 @@ fn repeated(
     Err(Error::invalid_argument(
         "this idempotency key was used for another write; use a new one for each write, and the same one only to repeat it",
     ))
+}
+
+/// The bytes of the keys and values of a transaction.
+fn bytes_of(request: &Txn) -> usize {
+    let compares = request.compares.iter().map(|compare| match &compare.target {
+        CompareTarget::Value(value) => compare.key.len() + value.len(),
+        _ => compare.key.len(),
+    });
+    let ops = request.then.iter().chain(&request.otherwise).map(|op| match op {
+        TxnOp::Put(put) => put.key.len() + put.value.len(),
+        TxnOp::Delete(delete) => delete.key.len(),
+        TxnOp::Get(get) => get.key.len(),
+        TxnOp::DeleteRange(_) | TxnOp::Scan(_) => 0,
+    });
+    compares.chain(ops).sum()
 }
 
 /// A transaction in which each of `not_less` is a further one within: where its value *is* less, the other branch is taken.

@@ -8,8 +8,8 @@ use etcd_client::{
 };
 use futures_util::stream;
 use norikv_core::{
-    Backoff, Call, Entry, Error, ErrorKind, Event, EventKind, EventReason, FieldName, PROGRESS_INTERVAL,
-    Result, Version, Watch, WatchBatch, Watching,
+    Backoff, Call, Entry, Error, ErrorKind, Event, EventKind, EventReason, FieldName, Result, Version, Watch,
+    WatchBatch, Watching,
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -24,7 +24,11 @@ use crate::{
 /// How long a member may take to begin a watch.
 const BEGIN: Duration = Duration::from_secs(3);
 /// How long a stream may say nothing, though it was asked how far it is, before it counts as lost.
-const SILENCE: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(9);
+/// How often a stream is asked how far it is.
+const ASK: Duration = Duration::from_secs(4);
+/// How often it is found out which is the oldest version that can be read, where members fail.
+const FLOOR_TRIES: u32 = 3;
 
 impl Inner {
     pub(crate) async fn watch(self: Arc<Self>, request: Watch, call: Call) -> Result<Watching> {
@@ -84,6 +88,17 @@ impl Inner {
             Err(error) if error.kind() != ErrorKind::Compacted => return Err(error),
             Err(_) => {}
         }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.floor_by_watch(call).await {
+                Err(error) if error.retryable() && tries < FLOOR_TRIES && !call.remaining().is_zero() => {}
+                floor => return floor,
+            }
+        }
+    }
+
+    async fn floor_by_watch(&self, call: Call) -> Result<Option<Version>> {
         let (client, at) = self.connection.watcher().await.map_err(|failed| failed.error)?;
         let asking = async {
             // A watch from the beginning ends with the oldest revision that it could begin at.
@@ -96,10 +111,14 @@ impl Inner {
             }
             Ok(None)
         };
-        match timeout(BEGIN.min(call.remaining()), asking).await {
-            Ok(floor) => floor.map_err(|error| failed(self.connection.address(at), error).error),
-            Err(_) => Ok(None),
-        }
+        let address = self.connection.address(at);
+        let floor = match timeout(BEGIN.min(call.remaining() / 2), asking).await {
+            Ok(Ok(floor)) => return Ok(floor),
+            Ok(Err(error)) => failed(address, error).error,
+            Err(_) => unavailable(address, "did not answer in time"),
+        };
+        self.connection.leave_member(at);
+        Err(floor)
     }
 }
 
@@ -128,12 +147,17 @@ struct Streaming {
     heard: Instant,
     /// When it is next asked how far it is.
     ask: Instant,
+    /// What it said last when it was asked, if it told nothing since.
+    quiet: Option<i64>,
 }
 
 impl Follower {
     /// The next batch.
     async fn batch(&mut self) -> Result<WatchBatch> {
+        let inner = Arc::clone(&self.inner);
         loop {
+            // From here on it is not missed.
+            let closing = inner.closing.notified();
             if self.inner.connection.is_closed() {
                 return Err(Error::closed("the store"));
             }
@@ -145,7 +169,7 @@ impl Follower {
                 continue;
             };
             let heard = tokio::select! {
-                () = self.inner.closing.notified() => continue,
+                () = closing => continue,
                 () = sleep_until(streaming.ask) => None,
                 message = streaming.stream.message() => Some(message),
             };
@@ -155,7 +179,7 @@ impl Follower {
                 Some(Ok(None) | Err(_)) => self.lose(),
                 None if streaming.heard.elapsed() > SILENCE => self.lose(),
                 None => {
-                    streaming.ask = Instant::now() + PROGRESS_INTERVAL / 2;
+                    streaming.ask = Instant::now() + ASK;
                     if streaming.stream.request_progress().await.is_err() {
                         self.lose();
                     }
@@ -188,12 +212,17 @@ impl Follower {
         for event in response.events() {
             self.take(event, told)?;
         }
-        if response.events().is_empty() && !response.created() {
-            // With nothing to tell, the header says up to where there was nothing, unless the reply may have overtaken events.
-            if response.watch_id() >= 0 || self.stream.as_ref().is_some_and(|stream| stream.in_order) {
-                let at = response.header().map_or(0, etcd_client::ResponseHeader::revision);
-                self.next = self.next.max(at + 1);
-            }
+        let Some(streaming) = &mut self.stream else { return Ok(()) };
+        if !response.events().is_empty() || response.created() {
+            streaming.quiet = None;
+            return Ok(());
+        }
+        // With nothing to tell, the header says up to where there was nothing. A reply that may have overtaken events counts
+        // once there was another, seconds later, and nothing told between them.
+        let at = response.header().map_or(0, etcd_client::ResponseHeader::revision);
+        let in_order = response.watch_id() >= 0 || streaming.in_order;
+        if let Some(at) = if in_order { Some(at) } else { streaming.quiet.replace(at) } {
+            self.next = self.next.max(at + 1);
             if self.request.progress {
                 self.ready.push_back(WatchBatch { version: version(self.next - 1), events: Vec::new() });
             }
@@ -233,7 +262,7 @@ impl Follower {
     /// Begins, at the first time.
     async fn begin(&mut self, call: Call) -> Result<()> {
         loop {
-            match self.open(call.remaining().min(BEGIN)).await {
+            match self.open((call.remaining() / 3).min(BEGIN)).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     let delay = self.after(&error);
@@ -322,8 +351,8 @@ impl Follower {
         let error = match opened {
             Ok(Ok(((stream, Some(first)), in_order))) => {
                 let now = Instant::now();
-                let ask = now + PROGRESS_INTERVAL / 2;
-                self.stream = Some(Streaming { stream, member, in_order, heard: now, ask });
+                let ask = now + ASK;
+                self.stream = Some(Streaming { stream, member, in_order, heard: now, ask, quiet: None });
                 self.hear(&first)?;
                 return match self.canceled {
                     true => Err(unavailable(self.inner.connection.address(member), "refused the watch")),

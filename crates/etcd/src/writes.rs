@@ -10,17 +10,20 @@ use etcd_client::{
     TxnOpResponse, TxnResponse,
 };
 use norikv_core::{
-    Call, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Error, ErrorKind, FieldName, LeaseId,
-    Precondition, Put, PutResult, Result, Ttl, Version,
+    Call, Delete, DeleteRange, DeleteRangeResult, DeleteResult, Error, ErrorKind, LeaseId, Precondition, Put,
+    PutResult, Result, Version,
 };
 
 use crate::{
-    connection::{Answer, Ask, unknown},
-    entries::{entry, header_version, now, revision, ttl_lease, version},
+    connection::{Answer, Ask, Unanswered, unknown},
+    entries::{entry, expiry_second, header_version, now, revision, ttl_lease, version},
     reads::unexpected,
     store::Inner,
 };
 
+/// How large a request etcd takes by default, and how much more the messages may have that bring it.
+const REQUEST_BYTES: usize = 3 * 512 * 1024;
+const MESSAGE_BYTES: usize = 512 * 1024;
 /// How many numbers are tried for a lease, when one is taken.
 pub(crate) const NUMBERS: u32 = 8;
 
@@ -64,11 +67,6 @@ impl Record {
     }
 }
 
-/// Whether a write that failed did not take place. The lease of one that may have must not be revoked: its entry would go with it.
-pub(crate) fn is_refusal(error: &Error) -> bool {
-    error.field(FieldName::Outcome).is_none()
-}
-
 /// The lease of records, of which many have one.
 pub(crate) struct RecordLease {
     id: i64,
@@ -85,13 +83,30 @@ impl Inner {
     }
 
     async fn put_in_turn(&self, request: Put, key: Vec<u8>, call: Call) -> Result<PutResult> {
-        let lease = self.lease_of(&request, call).await?;
-        let result = self.put_with(&request, key, lease, call).await;
-        if request.ttl.is_some() && result.as_ref().is_err_and(is_refusal) {
-            // Nobody else has it.
-            let _ = self.revoke(lease, call).await;
+        let result = self.put_once(&request, key.clone(), call).await;
+        match result {
+            Err((error, lease)) if error.kind() == ErrorKind::NotFound && request.lease.is_none() => {
+                // A lease of ours is gone before its time, and the put was refused: it has another one.
+                self.forget_leases([lease]).await;
+                self.put_once(&request, key, call).await.map_err(|(error, _)| error)
+            }
+            result => result.map_err(|(error, _)| lease_error(error, request.lease)),
         }
-        result.map_err(|error| lease_error(error, request.lease))
+    }
+
+    /// No further write gets one of these leases, nor that of records.
+    pub(crate) async fn forget_leases(&self, leases: impl IntoIterator<Item = i64>) {
+        for lease in leases {
+            self.expiring.forget(lease);
+        }
+        self.records.lock().await.take();
+    }
+
+    async fn put_once(&self, request: &Put, key: Vec<u8>, call: Call) -> Result<PutResult, (Error, i64)> {
+        let lease = self.lease_of(request, call).await.map_err(|error| (error, 0))?;
+        let bytes = key.len() + request.value.len();
+        let put = self.put_with(request, key, lease, call).await;
+        put.map_err(|error| (too_large(error, bytes), lease))
     }
 
     async fn put_with(&self, request: &Put, key: Vec<u8>, lease: i64, call: Call) -> Result<PutResult> {
@@ -139,6 +154,8 @@ impl Inner {
             let version = record.check(request.fingerprint())?.version;
             return Ok(PutResult { version, prev_entry: None });
         }
+        // With a record it would be known if an attempt before this one had been carried out.
+        let doubt = doubt && request.idempotency_key.is_none();
         Err(self.refusal(&request.key, request.precondition, found.as_ref(), doubt))
     }
 
@@ -203,6 +220,7 @@ impl Inner {
             let Record { deleted, version, .. } = record.check(request.fingerprint())?;
             return Ok(DeleteResult { deleted, version });
         }
+        let doubt = doubt && request.idempotency_key.is_none();
         Err(self.refusal(&request.key, request.precondition(), found.as_ref(), doubt))
     }
 
@@ -280,20 +298,6 @@ impl Inner {
         }
     }
 
-    /// A lease for one entry.
-    pub(crate) async fn entry_lease(&self, ttl: Ttl, call: Call) -> Result<i64> {
-        // A member may have a least time to live, which it tells with the first lease that asks for less.
-        let least = self.least_ttl.load(std::sync::atomic::Ordering::Relaxed);
-        let asked = ttl.as_duration().max(Duration::from_secs(least));
-        let (id, granted) = self.grant(|| ttl_lease(asked, now()), asked, call).await?;
-        if granted <= Duration::from_secs(seconds(asked).unsigned_abs()) {
-            return Ok(id);
-        }
-        self.least_ttl.fetch_max(granted.as_secs(), std::sync::atomic::Ordering::Relaxed);
-        self.revoke(id, call).await?;
-        Ok(self.grant(|| ttl_lease(granted, now()), granted, call).await?.0)
-    }
-
     /// Grants a lease with a number of ours.
     pub(crate) async fn grant(
         &self,
@@ -304,7 +308,7 @@ impl Inner {
         let mut taken = 0;
         loop {
             match self.grant_as(number(), ttl, call).await {
-                // The number is taken: by another's lease, or by this one, whose reply was lost.
+                // The number is taken by another's lease.
                 Err(error) if error.kind() == ErrorKind::InvalidArgument && taken < NUMBERS => taken += 1,
                 granted => return granted,
             }
@@ -313,21 +317,47 @@ impl Inner {
 
     /// Grants a lease with this number.
     pub(crate) async fn grant_as(&self, id: i64, ttl: Duration, call: Call) -> Result<(i64, Duration)> {
+        let granted = self
+            .connection
+            .ask_in_doubt(Ask::Repeatable, call, |client| async move {
+                let options = LeaseGrantOptions::new().with_id(id);
+                client.lease_client().grant(seconds_of(ttl), Some(options)).await
+            })
+            .await;
+        match granted {
+            Ok(Answer { value, .. }) => Ok((value.id(), Duration::from_secs(value.ttl().unsigned_abs()))),
+            // The number is taken, by an attempt before this one.
+            Err(Unanswered { error, doubt: true }) if error.kind() == ErrorKind::InvalidArgument => {
+                Ok((id, self.granted(id, call).await?))
+            }
+            Err(Unanswered { error, doubt }) => Err(if doubt { unknown(error) } else { error }),
+        }
+    }
+
+    /// How long a lease was granted for.
+    async fn granted(&self, id: i64, call: Call) -> Result<Duration> {
         let answer = self
             .connection
-            .ask(Ask::Repeatable, call, |client| async move {
-                client.lease_client().grant(seconds(ttl), Some(LeaseGrantOptions::new().with_id(id))).await
-            })
+            .ask(Ask::Read, call, |client| async move { client.lease_client().time_to_live(id, None).await })
             .await?;
-        Ok((answer.value.id(), Duration::from_secs(answer.value.ttl().unsigned_abs())))
+        Ok(Duration::from_secs(answer.value.granted_ttl().unsigned_abs()))
     }
 
     pub(crate) async fn revoke(&self, id: i64, call: Call) -> Result<Version> {
-        let answer = self
-            .connection
-            .ask(Ask::Repeatable, call, |client| async move { client.lease_client().revoke(id).await })
-            .await?;
-        header_version(answer.value.header())
+        let revoked =
+            self.connection
+                .ask_in_doubt(Ask::Repeatable, call, |client| async move {
+                    client.lease_client().revoke(id).await
+                })
+                .await;
+        match revoked {
+            Ok(Answer { value, .. }) => header_version(value.header()),
+            // An attempt before this one ended it. When that was, nobody says: not later than now.
+            Err(Unanswered { error, doubt: true }) if error.kind() == ErrorKind::NotFound => {
+                self.current(call).await
+            }
+            Err(Unanswered { error, doubt }) => Err(if doubt { unknown(error) } else { error }),
+        }
     }
 
     /// The lease that records are written with now: one for all of an hour, or of a 24th of their time.
@@ -342,7 +372,7 @@ impl Inner {
         let shared = window / 24;
         let until = Instant::now() + shared;
         let ttl = window + shared;
-        let (id, _) = self.grant(|| ttl_lease(ttl, now()), ttl, call).await?;
+        let (id, _) = self.grant(|| ttl_lease(expiry_second(ttl, now())), ttl, call).await?;
         *current = Some(RecordLease { id, until });
         Ok(id)
     }
@@ -363,8 +393,25 @@ pub(crate) async fn to_its_end<T: Send + 'static>(
 }
 
 /// A time in whole seconds, rounded up.
-pub(crate) fn seconds(time: Duration) -> i64 {
+pub(crate) fn seconds_of(time: Duration) -> i64 {
     i64::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(i64::MAX).max(1)
+}
+
+/// etcd says of a request that is too large what it says of others that it does not take, and does not tell what it takes.
+pub(crate) fn too_large(error: Error, bytes: usize) -> Error {
+    let refused = match error.kind() {
+        ErrorKind::InvalidArgument => bytes + REQUEST_BYTES / 16 > REQUEST_BYTES,
+        // What is larger still does not reach etcd, but what receives its messages.
+        ErrorKind::ResourceExhausted => bytes > REQUEST_BYTES + MESSAGE_BYTES,
+        _ => false,
+    };
+    if !refused {
+        return error;
+    }
+    Error::invalid_argument(format!(
+        "the keys and values of this write have {bytes} bytes, more than the etcd cluster takes in one request: {REQUEST_BYTES} where its members were not started with another --max-request-bytes; write less at a time"
+    ))
+    .caused_by(error)
 }
 
 /// A lease as etcd numbers it.
