@@ -106,7 +106,9 @@ mod tests {
         let nodes = ("nodes", texts(&["a:1", "https://b:1"]));
         let read = config(&[nodes, ("tls.", yes()), ("tls.ca", text("pem")), ("tls.serverName", text("db"))])
             .unwrap();
-        assert!(matches!(read.target, crate::Target::Nodes(nodes) if nodes.iter().all(|node| node.tls())));
+        assert!(
+            matches!(read.target, crate::Target::Nodes(nodes) if nodes.iter().all(norikv_core::NodeAddress::tls))
+        );
         let tls = read.access.tls.unwrap();
         assert_eq!((tls.ca.unwrap().as_ref(), tls.server_name.unwrap().as_str()), (&b"pem"[..], "db"));
     }

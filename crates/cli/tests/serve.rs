@@ -198,3 +198,38 @@ fn the_library_answers_an_exit_code_and_leaves_the_process_alone() {
     assert_eq!(norikv_cli::main_with(args("norikv serve --store etcd://a:1")), 1);
     assert_eq!(norikv_cli::main_with(Vec::new()), 2);
 }
+
+#[test]
+fn certificates_that_cannot_be_used_are_one_clear_line_that_names_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let (cert, key) = (file("server.crt", "nothing"), file("server.key", "nothing"));
+    let missing = directory.path().join("missing.crt").display().to_string();
+    for (cert, about) in [(&cert, "has no certificate"), (&missing, "cannot read")] {
+        let args =
+            ["serve", "--store", "memory:", "--listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", &key];
+        let refused = run(&args);
+        assert_eq!(refused.code, Some(1));
+        refused.assert_one_line(cert);
+        refused.assert_one_line(about);
+    }
+    let half = run(&["serve", "--store", "memory:", "--tls-cert", &cert]);
+    assert_eq!(half.code, Some(2));
+    half.assert_one_line("--tls-key");
+}
+
+#[test]
+fn options_of_etcd_are_for_etcd_and_a_password_is_never_shown() {
+    let refused = run(&["serve", "--store", "memory:", "--store-prefix", "app/"]);
+    assert_eq!(refused.code, Some(1));
+    refused.assert_one_line("--store-prefix");
+    for store in ["etcd://root:secret@host", "ectd://root:secret@host:1"] {
+        let refused = run(&["serve", "--store", store]);
+        assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
+        refused.assert_one_line("");
+    }
+}

@@ -26,7 +26,7 @@ use norikv_core::{Call, Error, ErrorKind, Result, Version};
 
 use crate::{
     connection::Ask,
-    entries::{now, ttl_lease},
+    entries::{expiry_second, now, ttl_lease},
     store::Inner,
 };
 
@@ -180,7 +180,7 @@ impl Moments {
             return Ok(id);
         }
         let ttl = KEPT + FRESH;
-        let (id, _) = self.home.grant(|| ttl_lease(ttl, now()), ttl, call).await?;
+        let (id, _) = self.home.grant(|| ttl_lease(expiry_second(ttl, now())), ttl, call).await?;
         *lease = Some((id, Instant::now() + FRESH));
         Ok(id)
     }

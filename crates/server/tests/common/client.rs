@@ -98,7 +98,7 @@ impl Client {
     }
 
     pub async fn grant(&self, ttl_ms: u64) -> Result<ext::LeaseGrantResponse, Status> {
-        self.unary("/norikv.ext.v1.Lease/Grant", Request::new(ext::LeaseGrantRequest { ttl_ms })).await
+        self.unary("/norikv.ext.v1.Lease/Grant", Request::new(ext::LeaseGrantRequest { ttl_ms, id: 0 })).await
     }
 
     pub async fn keep_alive(&self, ids: Vec<u64>) -> Result<ext::LeaseKeepAliveResponse, Status> {
