@@ -11,7 +11,9 @@ const KEYS = 10_000;
 /** How often an etcd has waited for its disk with its log. */
 async function fsyncs(address) {
   const metrics = await (await fetch(`http://${address}/metrics`)).text();
-  const line = metrics.split('\n').find((each) => each.startsWith('etcd_disk_wal_fsync_duration_seconds_count'));
+  const line = metrics
+    .split('\n')
+    .find((each) => each.startsWith('etcd_disk_wal_fsync_duration_seconds_count'));
   if (line === undefined) throw new Error(`etcd at ${address} does not count its fsyncs`);
   return Number(line.split(' ')[1]);
 }
@@ -20,7 +22,9 @@ async function fsyncs(address) {
 async function perPut(addresses, ms) {
   const address = addresses.map((each) => `etcd://${each}`).join(';');
   const settings = JSON.stringify({ keys: KEYS, address });
-  const worker = await startWorker(process.execPath, [workerFile, 'norikv', settings], { cwd: benches });
+  const worker = await startWorker(process.execPath, [workerFile, 'norikv', settings], {
+    cwd: benches,
+  });
   try {
     const before = await Promise.all(addresses.map(fsyncs));
     const { perSecond } = await worker.measure({ op: 'put', flight: 64, ms, keys: KEYS });
