@@ -1,5 +1,5 @@
 // Only on Node: servers in the process, and a port that browsers refuse to call.
-import { expect, test } from '@jest/globals';
+import { test } from '@jest/globals';
 import {
   ClosedError,
   EphemeralServerError,
