@@ -735,7 +735,7 @@ fn number(value: &Bytes) -> i64 {
 /// 64 callers that count by transactions count exactly, each step in one revision.
 pub async fn sixty_four_callers_that_count_by_transactions_count_exactly(store: &dyn Store) -> Check {
     const CALLERS: u64 = 64;
-    const STEPS: u64 = 5;
+    const STEPS: u64 = 2;
     let first = put(store, "counter", "0").await?;
     let callers = (0..CALLERS).map(async |_| {
         let mut last = Version::ZERO;
