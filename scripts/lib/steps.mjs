@@ -53,7 +53,7 @@ function countChromium(result) {
 async function nextest() {
   const tests = ['cargo', 'nextest', 'run', '--workspace', '--no-fail-fast'];
   const { code } = await run('cargo', ['nextest', '--version']);
-  const runner = code === 0 ? [] : [['cargo', 'install', 'cargo-nextest', '--locked']];
+  const runner = code === 0 ? [] : [['cargo', 'install', 'cargo-nextest', '--locked', '--debug']];
   return [...(await compilers()), ...(await etcd()), ...runner, tests];
 }
 
