@@ -17,6 +17,11 @@ pub struct Setup {
 /// A way to have a store: what holds the data, and everything between that and the caller.
 #[async_trait]
 pub trait World: Send + Sync {
+    /// Whether rules run on it: one that takes long may be left to the long runs.
+    fn runs(&self) -> bool {
+        true
+    }
+
     /// A new store without a key.
     ///
     /// # Errors

@@ -1,4 +1,6 @@
 //! An etcd cluster of three of which members are cut off, paused or full, and what its clients see of that.
+//!
+//! `NORIKV_LONG` makes it all faults, each several times.
 #![cfg(unix)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // they are tests
 
@@ -6,7 +8,9 @@ mod etcd_cluster;
 
 use std::time::{Duration, Instant};
 
-use etcd_cluster::{Clock, SOON, in_doubt, outcome_is_unknown, store, store_at, store_from, three, until};
+use etcd_cluster::{
+    Clock, SOON, in_doubt, long, outcome_is_unknown, store, store_at, store_from, three, until,
+};
 use norikv_conformance::{EtcdCluster, EtcdOptions, Watcher, call, get, grant, put, txn, with_lease, within};
 use norikv_core::{
     Consistency, Entry, ErrorKind, FieldName, Get, KeyRange, LeaseTimeToLive, Precondition, Put, Result,
@@ -15,6 +19,22 @@ use norikv_core::{
 use tokio::time::{sleep, timeout};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+type Fault = fn(&EtcdCluster, usize);
+
+/// What can happen to a member.
+fn faults() -> Vec<(&'static str, Fault)> {
+    let mut faults: Vec<(&str, Fault)> = vec![
+        ("killed", EtcdCluster::kill),
+        ("paused", EtcdCluster::pause),
+        ("cut off from the others", EtcdCluster::isolate),
+    ];
+    if long() {
+        // To clients it is as silent as one that is paused.
+        faults.push(("cut off from its clients", EtcdCluster::hide));
+    }
+    faults
+}
 
 async fn read(store: &dyn Store, clock: &Clock, consistency: Consistency) -> Result<Option<Entry>> {
     let request = Get { key: "k".into(), consistency };
@@ -71,16 +91,8 @@ async fn a_member_that_is_cut_off_answers_old_only_to_who_takes_old() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_safe_outlives_every_fault_of_a_member_and_what_is_not_says_that_it_does_not_know() {
     let (cluster, clock) = (three().await, Clock::start());
-    type Fault = fn(&EtcdCluster, usize);
-    let faults: [(&str, Fault); 4] = [
-        ("killed", EtcdCluster::kill),
-        ("paused", EtcdCluster::pause),
-        ("cut off from the others", EtcdCluster::isolate),
-        ("cut off from its clients", EtcdCluster::hide),
-    ];
-    let observer = cluster.client(0).await.unwrap();
-    for (name, fault) in faults {
-        for n in 0..2 {
+    for (name, fault) in faults() {
+        for n in 0..if long() { 4 } else { 1 } {
             let store = store(&cluster);
             put(&*store, "k", "0").await.unwrap();
             let member = cluster.some_leader().await.unwrap();
@@ -117,7 +129,6 @@ async fn what_is_safe_outlives_every_fault_of_a_member_and_what_is_not_says_that
             store.close().await.unwrap();
         }
     }
-    drop(observer);
 }
 
 /// The next change that a watch tells.
@@ -134,14 +145,7 @@ async fn change(watcher: &mut Watcher) -> (Version, Vec<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_goes_on_without_a_gap_or_a_repeat_whatever_happens_to_its_member() {
     let cluster = three().await;
-    type Fault = fn(&EtcdCluster, usize);
-    let faults: [(&str, Fault); 4] = [
-        ("killed", EtcdCluster::kill),
-        ("paused", EtcdCluster::pause),
-        ("cut off from the others", EtcdCluster::isolate),
-        ("cut off from its clients", EtcdCluster::hide),
-    ];
-    for (name, fault) in faults {
+    for (name, fault) in faults() {
         let watching: Vec<_> = (0..6).map(|_| store(&cluster)).collect();
         let mut watchers = Vec::new();
         for store in &watching {
@@ -212,7 +216,7 @@ async fn leases_are_kept_alive_over_dead_and_moved_leaders_and_a_lost_one_is_tol
     within(call(), store.put(with_lease("lost", "v", lost), call())).await.unwrap();
     let begun = Instant::now();
     let mut faults = 0;
-    while begun.elapsed() < Duration::from_secs(14) {
+    while begun.elapsed() < Duration::from_secs(10) {
         let asked = vec![kept];
         let alive =
             clock.call(TIMEOUT, async |call| store.lease_keep_alive(asked, call).await).await.unwrap();
@@ -341,7 +345,7 @@ async fn a_connection_that_was_idle_for_long_loses_no_write() {
     let store = store(&cluster);
     put(&*store, "k", "0").await.unwrap();
     let made = cluster.proxy(0).connections_made();
-    let idle = if etcd_cluster::long() { 60 } else { 25 };
+    let idle = if long() { 60 } else { 25 };
     sleep(Duration::from_secs(idle)).await;
     put(&*store, "k", "1").await.unwrap();
     assert_eq!(

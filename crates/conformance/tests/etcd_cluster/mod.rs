@@ -40,9 +40,9 @@ pub(crate) fn store(cluster: &EtcdCluster) -> StoreRef {
     store_at(&cluster.address())
 }
 
-/// A store that asks this member first, and then the others.
-pub(crate) fn store_from(cluster: &EtcdCluster, first: usize) -> StoreRef {
-    store_at(&cluster.address_of(first))
+/// A store that knows this member and no other.
+pub(crate) fn store_from(cluster: &EtcdCluster, member: usize) -> StoreRef {
+    store_at(&cluster.address_of(member))
 }
 
 /// Waits until something holds.

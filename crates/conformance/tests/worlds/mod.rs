@@ -138,6 +138,10 @@ impl<W: World> Served<W> {
 
 #[async_trait]
 impl<W: World> World for Served<W> {
+    fn runs(&self) -> bool {
+        self.world.runs()
+    }
+
     async fn open(&self, setup: Setup) -> Result<Fixture> {
         self.before(self.world.open(setup).await?).await
     }
