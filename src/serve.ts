@@ -51,10 +51,12 @@ function errorOf(frame: Uint8Array, caller: Caller): NoriKVError {
 
 /** Settings as JSON. What JSON has no word for stands there as text, which the core refuses with its name. */
 function settingsJson(settings: object): string {
-  return JSON.stringify(settings, (name, value: unknown) => {
+  return JSON.stringify(settings, function (this: Record<string, unknown>, name, value: unknown) {
     // What may be a key is not shown.
     if (name === 'tls' && typeof value !== 'object') return [describe(value)];
-    if (value instanceof Uint8Array) return bytesToString(value);
+    // A Buffer says of itself something else in JSON before it is asked about here.
+    const given = this[name];
+    if (given instanceof Uint8Array) return bytesToString(given);
     switch (typeof value) {
       case 'number':
         return Number.isFinite(value) ? value : String(value);

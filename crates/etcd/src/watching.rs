@@ -147,6 +147,8 @@ struct Streaming {
     heard: Instant,
     /// When it is next asked how far it is.
     ask: Instant,
+    /// Whether it was asked, and has not answered yet.
+    asked: bool,
     /// What it said last when it was asked, if it told nothing since.
     quiet: Option<i64>,
 }
@@ -180,8 +182,12 @@ impl Follower {
                 None if streaming.heard.elapsed() > SILENCE => self.lose(),
                 None => {
                     streaming.ask = Instant::now() + ASK;
-                    if streaming.stream.request_progress().await.is_err() {
-                        self.lose();
+                    // One question at a time: which of two is answered could not be told.
+                    if !streaming.asked {
+                        streaming.asked = true;
+                        if streaming.stream.request_progress().await.is_err() {
+                            self.lose();
+                        }
                     }
                 }
             }
@@ -217,8 +223,12 @@ impl Follower {
             streaming.quiet = None;
             return Ok(());
         }
+        if response.watch_id() < 0 {
+            streaming.asked = false;
+            streaming.ask = Instant::now() + ASK;
+        }
         // With nothing to tell, the header says up to where there was nothing. A reply that may have overtaken events counts
-        // once there was another, seconds later, and nothing told between them.
+        // once another was asked for, seconds after it came, and nothing was told between them.
         let at = response.header().map_or(0, etcd_client::ResponseHeader::revision);
         let in_order = response.watch_id() >= 0 || streaming.in_order;
         if let Some(at) = if in_order { Some(at) } else { streaming.quiet.replace(at) } {
@@ -352,7 +362,8 @@ impl Follower {
             Ok(Ok(((stream, Some(first)), in_order))) => {
                 let now = Instant::now();
                 let ask = now + ASK;
-                self.stream = Some(Streaming { stream, member, in_order, heard: now, ask, quiet: None });
+                self.stream =
+                    Some(Streaming { stream, member, in_order, heard: now, ask, asked: false, quiet: None });
                 self.hear(&first)?;
                 return match self.canceled {
                     true => Err(unavailable(self.inner.connection.address(member), "refused the watch")),
