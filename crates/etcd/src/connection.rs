@@ -186,7 +186,11 @@ impl Connection {
                 Err(failed) => failed,
             };
             passing |= !failed.lasts();
-            let Failed { reach, error, .. } = failed;
+            let Failed { mut reach, error, .. } = failed;
+            // Of what must not be done twice, nothing reads an old version: it was done, and its reply was too large.
+            if ask == Ask::Once && error.kind() == ErrorKind::Compacted {
+                reach = Reach::Sent;
+            }
             let full = error.kind() == ErrorKind::ResourceExhausted;
             if reach == Reach::Refused && !full {
                 return Err(Unanswered { error, doubt });

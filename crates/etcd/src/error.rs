@@ -77,6 +77,7 @@ fn of_status(endpoint: &str, status: Status) -> Failed {
     let (kind, reach) = match code {
         Code::InvalidArgument | Code::FailedPrecondition => (ErrorKind::InvalidArgument, Reach::Refused),
         Code::NotFound => (ErrorKind::NotFound, Reach::Refused),
+        // Also what our own end says of a reply that is too large, which a member says nothing of.
         Code::OutOfRange => (ErrorKind::Compacted, Reach::Refused),
         Code::ResourceExhausted => (ErrorKind::ResourceExhausted, Reach::Refused),
         Code::Unauthenticated => (ErrorKind::Unauthenticated, Reach::Refused),

@@ -40,7 +40,8 @@ struct Shared {
     /// When it was asked for: it lives from then on at least for `ttl`.
     since: Instant,
     ttl: Duration,
-    granted: OnceCell<i64>,
+    /// Its number, and how long it was granted for.
+    granted: OnceCell<(i64, Duration)>,
 }
 
 impl ExpiryLeases {
@@ -75,7 +76,7 @@ impl ExpiryLeases {
     /// No further entry gets this lease: it is not there any more.
     pub(crate) fn forget(&self, lease: i64) {
         let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
-        seconds.retain(|_, shared| shared.granted.get() != Some(&lease));
+        seconds.retain(|_, shared| shared.granted.get().is_none_or(|(id, _)| *id != lease));
     }
 }
 
@@ -96,15 +97,14 @@ impl Inner {
                 if granted > shared.ttl {
                     self.expiring.least.fetch_max(granted.as_secs(), Ordering::Relaxed);
                 }
-                Ok(lease)
+                Ok((lease, granted))
             });
-            let lease = *granting.await?;
-            if Duration::from_secs(self.expiring.least.load(Ordering::Relaxed)) <= ttl {
+            let (lease, granted) = *granting.await?;
+            if granted <= shared.ttl {
                 return Ok(lease);
             }
-            // It lives longer than its number says: one with another number is asked for.
+            // It lives longer than its number says: nobody takes it, it runs out by itself, and one with another number is asked for.
             self.expiring.forget(lease);
-            let _ = self.revoke(lease, call).await; // without entries, it runs out by itself
         }
     }
 }

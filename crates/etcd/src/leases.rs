@@ -30,7 +30,7 @@ impl Inner {
                         "lease {id} cannot be had: on etcd, the ids of leases are below 2^63"
                     ))
                 })?;
-                self.grant_as(number, ttl, call).await?
+                self.grant_as(number, ttl, true, call).await?
             }
         };
         let id = LeaseId::new(id.unsigned_abs()).ok_or_else(|| Error::internal("etcd granted lease 0"))?;

@@ -3,14 +3,18 @@
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
+    future::{Future as _, poll_fn},
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError, Weak},
-    task::Poll,
+    task::{Context, Poll},
 };
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, FutureExt as _, MaybeDone, maybe_done};
 use norikv_core::xxhash64;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::{
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
+    task::coop::unconstrained,
+};
 
 /// The keys that calls are under way for, by their hashes: two that share one wait for each other, and that is all.
 #[derive(Default)]
@@ -47,21 +51,30 @@ impl KeyOrder {
     /// Waits for the turn of a write of several keys, each once. Its places are taken at once in all of them, so that of two such
     /// calls one is first everywhere.
     pub(crate) async fn write_all(&self, all: &[Vec<u8>]) -> Vec<Turn> {
-        let mut turns: Option<BoxFuture<'_, Vec<OwnedRwLockWriteGuard<()>>>> = None;
-        let guards = poll_fn(|context| {
-            if let Some(turns) = &mut turns {
-                return turns.as_mut().poll(context);
-            }
-            // Nobody takes a place in between: the first poll of each lock stands in its line.
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-            let locks: Vec<_> = all.iter().map(|key| Self::place(&mut keys, key)).collect();
-            let turns = turns.insert(Box::pin(join_all(locks.into_iter().map(RwLock::write_owned))));
-            let polled: Poll<_> = turns.as_mut().poll(context);
-            drop(keys);
-            polled
-        })
+        let mut turns: Vec<MaybeDone<BoxFuture<'_, OwnedRwLockWriteGuard<()>>>> = Vec::new();
+        let every = |turns: &mut Vec<MaybeDone<_>>, context: &mut Context<'_>| {
+            // Every one, whatever the others answer.
+            turns
+                .iter_mut()
+                .filter_map(|turn| Pin::new(turn).poll(context).is_pending().then_some(()))
+                .count()
+                == 0
+        };
+        // A task that has spent its budget would not get the places that are free, and others would.
+        unconstrained(poll_fn(|context| {
+            let ready = if turns.is_empty() {
+                // Nobody takes a place in between: the first poll of each lock stands in its line.
+                let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                let locks: Vec<_> = all.iter().map(|key| Self::place(&mut keys, key)).collect();
+                turns = locks.into_iter().map(|lock| maybe_done(lock.write_owned().boxed())).collect();
+                every(&mut turns, context)
+            } else {
+                every(&mut turns, context)
+            };
+            if ready { Poll::Ready(()) } else { Poll::Pending }
+        }))
         .await;
-        guards.into_iter().map(Turn::Write).collect()
+        turns.iter_mut().filter_map(|turn| Pin::new(turn).take_output()).map(Turn::Write).collect()
     }
 
     /// Waits for the turn of a read. The lock is fair: who comes first goes first.
@@ -74,5 +87,30 @@ impl KeyOrder {
     pub(crate) async fn write(&self, key: &[u8]) -> Turn {
         let lock = self.of(key);
         Turn::Write(lock.write_owned().await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    /// One task polls all of them, as it does the calls of one client, and its budget is spent by the first.
+    #[tokio::test]
+    async fn calls_with_many_keys_in_one_task_do_not_wait_for_each_other_in_a_circle() {
+        let order = KeyOrder::default();
+        let keys = |from: usize, to: usize| (from..to).map(|n| vec![1, n as u8]).collect::<Vec<_>>();
+        let (most, some) = (keys(100, 200), keys(0, 40));
+        let call = |keys: &Vec<Vec<u8>>| {
+            let (order, keys) = (&order, keys.clone());
+            async move { order.write_all(&keys).await.len() }
+        };
+        let all = join_all([call(&most), call(&some), call(&some), call(&some)]);
+        let taken = tokio::time::timeout(Duration::from_secs(5), all).await.unwrap();
+        assert_eq!(taken, [100, 40, 40, 40]);
     }
 }

@@ -1,6 +1,6 @@
 //! Reads: one key, many, a page of a range, a count.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use etcd_client::{GetOptions, GetResponse, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
 use norikv_core::{
@@ -18,13 +18,17 @@ use crate::{
 /// The most entries in a page, and about as many bytes.
 pub(crate) const PAGE: u64 = 1_024;
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// The fewest entries that are asked for at a time, however large they are.
+const LEAST_ENTRIES: u64 = 8;
 /// The most keys that are read in one transaction of etcd's.
 const MANY: usize = 128;
 
 impl Inner {
     pub(crate) async fn get(self: &Arc<Self>, request: Get, call: Call) -> Result<Option<Entry>> {
         let key = self.keys.outer(&request.key)?;
-        let _turn = self.order.read(&key).await;
+        // What may be old need not wait for what is being written.
+        let stale = request.consistency == Consistency::StaleOk;
+        let _turn = if stale { None } else { Some(self.order.read(&key).await) };
         self.get_gathered(key, request.consistency, call).await
     }
 
@@ -125,13 +129,58 @@ impl Inner {
         at: Option<i64>,
         call: Call,
     ) -> Result<GetResponse> {
+        let mut consistency = request.consistency;
+        loop {
+            // Values may be a thousand times as large as those of the page before: a page is asked for in parts that shrink.
+            let most = if request.keys_only { limit } else { limit.min(self.page_entries()) };
+            let answer = self.range_once(range, request, (most, at, consistency), call).await;
+            match answer {
+                Ok(response) => {
+                    if !request.keys_only {
+                        self.learn_size(response.kvs());
+                    }
+                    return Ok(response);
+                }
+                // A member that is behind takes a version that it has not heard of for one to come.
+                Err(error)
+                    if error.kind() == ErrorKind::Compacted
+                        && at.is_some()
+                        && consistency == Consistency::StaleOk =>
+                {
+                    consistency = Consistency::Linearizable;
+                }
+                // What can be read, and is called too old, was too large for one reply.
+                Err(error)
+                    if error.kind() == ErrorKind::Compacted
+                        && most > LEAST_ENTRIES
+                        && self.can_be_read(at, call).await =>
+                {
+                    self.value_bytes.fetch_max(PAGE_BYTES / LEAST_ENTRIES as usize, Ordering::Relaxed);
+                }
+                Err(error) => return Err(self.history(error, at.map(version), call).await),
+            }
+        }
+    }
+
+    async fn can_be_read(&self, at: Option<i64>, call: Call) -> bool {
+        match at {
+            Some(at) => self.readable_at(at, call).await.is_ok(),
+            None => true,
+        }
+    }
+
+    async fn range_once(
+        &self,
+        range: &EtcdRange,
+        request: &Scan,
+        (most, at, consistency): (u64, Option<i64>, Consistency),
+        call: Call,
+    ) -> Result<GetResponse> {
         let order = match request.order {
             Order::Ascending => SortOrder::Ascend,
             Order::Descending => SortOrder::Descend,
         };
-        // Values may be a thousand times as large as those of the page before: a page is asked for in parts that grow.
-        let most = if request.keys_only { limit } else { limit.min(self.page_entries()) };
-        let mut options = with_consistency(GetOptions::new(), request.consistency)
+        let mut options = with_consistency(GetOptions::new(), consistency)
             .with_range(range.end.clone())
             .with_limit(i64::try_from(most).unwrap_or(i64::MAX))
             .with_sort(SortTarget::Key, order);
@@ -148,15 +197,7 @@ impl Inner {
                 async move { kv.get(start, Some(options)).await }
             })
             .await;
-        match answer {
-            Ok(answer) => {
-                if !request.keys_only {
-                    self.learn_size(answer.value.kvs());
-                }
-                Ok(answer.value)
-            }
-            Err(error) => Err(self.history(error, at.map(version), call).await),
-        }
+        Ok(answer?.value)
     }
 
     pub(crate) async fn count(&self, request: Count, call: Call) -> Result<CountResult> {
@@ -272,14 +313,14 @@ impl Inner {
     }
 
     fn page_entries(&self) -> u64 {
-        let size = self.value_bytes.load(std::sync::atomic::Ordering::Relaxed).max(1);
-        ((PAGE_BYTES / size) as u64).clamp(8, PAGE)
+        let size = self.value_bytes.load(Ordering::Relaxed).max(1);
+        ((PAGE_BYTES / size) as u64).clamp(LEAST_ENTRIES, PAGE)
     }
 
     fn learn_size(&self, found: &[etcd_client::KeyValue]) {
         let largest = found.iter().map(|found| found.key().len() + found.value().len()).max().unwrap_or(0);
         // What was large once is asked for carefully from then on.
-        self.value_bytes.fetch_max(largest, std::sync::atomic::Ordering::Relaxed);
+        self.value_bytes.fetch_max(largest, Ordering::Relaxed);
     }
 }
 

@@ -51,6 +51,7 @@ impl Inner {
         let mut follower = Follower {
             range,
             next: i64::try_from(next).map_err(|_| Error::internal("etcd has a revision past its range"))?,
+            fresh: request.from.is_none(),
             request,
             stream: None,
             ready: VecDeque::new(),
@@ -129,6 +130,8 @@ struct Follower {
     request: Watch,
     /// The revision from which on nothing was told yet.
     next: i64,
+    /// Whether it begins for the first time, and at the newest revision.
+    fresh: bool,
     stream: Option<Streaming>,
     ready: VecDeque<WatchBatch>,
     /// How often it failed to begin since it last did.
@@ -147,6 +150,8 @@ struct Streaming {
     heard: Instant,
     /// When it is next asked how far it is.
     ask: Instant,
+    /// Whether the member has no past left to read for it.
+    synced: bool,
     /// Whether it was asked, and has not answered yet.
     asked: bool,
     /// What it said last when it was asked, if it told nothing since.
@@ -177,6 +182,12 @@ impl Follower {
             };
             match heard {
                 Some(Ok(Some(response))) => self.hear(&response)?,
+                // It would be the same at any member.
+                Some(Err(etcd_client::Error::GRpcStatus(status)))
+                    if status.code() == tonic::Code::OutOfRange =>
+                {
+                    return Err(too_much(self.next));
+                }
                 // The member went away, or has no leader: another goes on where this one was.
                 Some(Ok(None) | Err(_)) => self.lose(),
                 None if streaming.heard.elapsed() > SILENCE => self.lose(),
@@ -221,6 +232,7 @@ impl Follower {
         let Some(streaming) = &mut self.stream else { return Ok(()) };
         if !response.events().is_empty() || response.created() {
             streaming.quiet = None;
+            streaming.synced |= !response.created();
             return Ok(());
         }
         if response.watch_id() < 0 {
@@ -230,12 +242,16 @@ impl Follower {
         // With nothing to tell, the header says up to where there was nothing. A reply that may have overtaken events counts
         // once another was asked for, seconds after it came, and nothing was told between them.
         let at = response.header().map_or(0, etcd_client::ResponseHeader::revision);
+        // Nor does it count before the member has read the past for this watch, which only what it tells of it shows.
+        streaming.synced |= response.watch_id() >= 0;
         let in_order = response.watch_id() >= 0 || streaming.in_order;
-        if let Some(at) = if in_order { Some(at) } else { streaming.quiet.replace(at) } {
+        let known =
+            if in_order { Some(at) } else { streaming.quiet.replace(at).filter(|_| streaming.synced) };
+        if let Some(at) = known {
             self.next = self.next.max(at + 1);
-            if self.request.progress {
-                self.ready.push_back(WatchBatch { version: version(self.next - 1), events: Vec::new() });
-            }
+        }
+        if self.request.progress {
+            self.ready.push_back(WatchBatch { version: version(self.next - 1), events: Vec::new() });
         }
         Ok(())
     }
@@ -362,8 +378,17 @@ impl Follower {
             Ok(Ok(((stream, Some(first)), in_order))) => {
                 let now = Instant::now();
                 let ask = now + ASK;
-                self.stream =
-                    Some(Streaming { stream, member, in_order, heard: now, ask, asked: false, quiet: None });
+                self.stream = Some(Streaming {
+                    stream,
+                    member,
+                    in_order,
+                    heard: now,
+                    ask,
+                    synced: self.fresh,
+                    asked: false,
+                    quiet: None,
+                });
+                self.fresh = false;
                 self.hear(&first)?;
                 return match self.canceled {
                     true => Err(unavailable(self.inner.connection.address(member), "refused the watch")),
@@ -384,6 +409,17 @@ impl Follower {
 
 fn unavailable(address: &str, what: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("etcd at {address} {what}"))
+}
+
+fn too_much(next: i64) -> Error {
+    Error::new(
+        ErrorKind::ResourceExhausted,
+        format!(
+            "what etcd tells at once from version {} on is more than {} MiB; read the entries and watch from now on",
+            version(next),
+            MAX_REPLY_BYTES >> 20
+        ),
+    )
 }
 
 fn compacted(asked: Version, floor: Version) -> Error {

@@ -85,10 +85,14 @@ impl Inner {
     async fn put_in_turn(&self, request: Put, key: Vec<u8>, call: Call) -> Result<PutResult> {
         let result = self.put_once(&request, key.clone(), call).await;
         match result {
-            Err((error, lease)) if error.kind() == ErrorKind::NotFound && request.lease.is_none() => {
+            Err((error, lease))
+                if error.kind() == ErrorKind::NotFound
+                    && (request.lease.is_none() || request.idempotency_key.is_some()) =>
+            {
                 // A lease of ours is gone before its time, and the put was refused: it has another one.
                 self.forget_leases([lease]).await;
-                self.put_once(&request, key, call).await.map_err(|(error, _)| error)
+                let again = self.put_once(&request, key, call).await;
+                again.map_err(|(error, _)| lease_error(error, request.lease))
             }
             result => result.map_err(|(error, _)| lease_error(error, request.lease)),
         }
@@ -168,6 +172,17 @@ impl Inner {
     }
 
     async fn delete_in_turn(&self, request: Delete, key: Vec<u8>, call: Call) -> Result<DeleteResult> {
+        match self.delete_once(&request, key.clone(), call).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && request.idempotency_key.is_some() => {
+                // The lease of records is gone before its time, and the delete was refused: it has another one.
+                self.forget_leases([]).await;
+                self.delete_once(&request, key, call).await
+            }
+            result => result,
+        }
+    }
+
+    async fn delete_once(&self, request: &Delete, key: Vec<u8>, call: Call) -> Result<DeleteResult> {
         if !request.is_repeatable() {
             let answer = self
                 .connection
@@ -307,7 +322,7 @@ impl Inner {
     ) -> Result<(i64, Duration)> {
         let mut taken = 0;
         loop {
-            match self.grant_as(number(), ttl, call).await {
+            match self.grant_as(number(), ttl, false, call).await {
                 // The number is taken by another's lease.
                 Err(error) if error.kind() == ErrorKind::InvalidArgument && taken < NUMBERS => taken += 1,
                 granted => return granted,
@@ -315,8 +330,14 @@ impl Inner {
         }
     }
 
-    /// Grants a lease with this number.
-    pub(crate) async fn grant_as(&self, id: i64, ttl: Duration, call: Call) -> Result<(i64, Duration)> {
+    /// Grants a lease with this number, which somebody chose, or which nobody else can have.
+    pub(crate) async fn grant_as(
+        &self,
+        id: i64,
+        ttl: Duration,
+        chosen: bool,
+        call: Call,
+    ) -> Result<(i64, Duration)> {
         let granted = self
             .connection
             .ask_in_doubt(Ask::Repeatable, call, |client| async move {
@@ -327,7 +348,9 @@ impl Inner {
         match granted {
             Ok(Answer { value, .. }) => Ok((value.id(), Duration::from_secs(value.ttl().unsigned_abs()))),
             // The number is taken, by an attempt before this one.
-            Err(Unanswered { error, doubt: true }) if error.kind() == ErrorKind::InvalidArgument => {
+            Err(Unanswered { error, doubt: true })
+                if error.kind() == ErrorKind::InvalidArgument && !chosen =>
+            {
                 Ok((id, self.granted(id, call).await?))
             }
             Err(Unanswered { error, doubt }) => Err(if doubt { unknown(error) } else { error }),

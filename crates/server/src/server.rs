@@ -25,7 +25,14 @@ impl Server {
     pub async fn start(store: StoreRef, settings: ServerSettings) -> Result<Self> {
         settings.check()?;
         let tls = settings.tls.as_ref().map(ServerTls::acceptor).transpose()?;
-        let limits = store.status(Call::default()).await?.limits;
+        let status = store.status(Call::default()).await?;
+        if settings.etcd_api && status.version.is_moment() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "etcd's protocol cannot be served from several clusters as one: its revisions are those of one; point etcd's clients at a cluster",
+            ));
+        }
+        let limits = status.limits;
         let listen = settings.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| cannot_listen(listen, error))?;
         let local_addr = listener.local_addr().map_err(|error| cannot_listen(listen, error))?;

@@ -9,7 +9,7 @@ use etcd_client::proto::{
     PbTxnResponse,
 };
 use futures_util::stream;
-use norikv_core::{Call, DeleteRange, Entry, Error, ErrorKind, KeyRange, Scan, Version};
+use norikv_core::{Call, DeleteRange, Error, Version};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     errors::{COMPACTED, FUTURE_REVISION, Failed},
     member::{Member, not_here},
     plan::{Plan, PutStep, Step},
-    range::{Wanted, check_answer, range},
+    range::{Wanted, range},
     steps::deletion,
     txn,
 };
@@ -94,48 +94,16 @@ impl KvService {
             return Ok(PbDeleteResponse { header, ..Default::default() });
         };
         if *prev {
-            let range = range.clone();
-            match self.alone(step, call).await {
+            return match self.alone(step, call).await {
                 Ok((PbTxnOpResponse::ResponseDeleteRange(delete), header)) => {
-                    return Ok(PbDeleteResponse { header, ..delete });
+                    Ok(PbDeleteResponse { header, ..delete })
                 }
-                Ok(_) => return Err(unexpected()),
-                // More than a transaction reads.
-                Err(Failed::Store(error)) if error.kind() == ErrorKind::ResourceExhausted => {
-                    return self.delete_many(range, call).await;
-                }
-                Err(error) => return Err(error),
-            }
+                Ok(_) => Err(unexpected()),
+                Err(error) => Err(error),
+            };
         }
         let result = self.member.store.delete_range(DeleteRange { range: range.clone() }, call).await?;
         Ok(deletion(result.deleted, Vec::new(), Some(self.member.header(result.version))))
-    }
-
-    /// Deletes a range, and reads in the history what was in it.
-    async fn delete_many(&self, range: KeyRange, call: Call) -> Result<PbDeleteResponse, Failed> {
-        // What is too much to answer is refused before it is gone.
-        let newest = self.member.newest(call).await?;
-        self.read(range.clone(), newest, call).await?;
-        let result = self.member.store.delete_range(DeleteRange { range: range.clone() }, call).await?;
-        let before = if result.deleted > 0 {
-            let version = Version::new(result.version.term, result.version.index.saturating_sub(1));
-            self.read(range, version, call).await?
-        } else {
-            Vec::new()
-        };
-        Ok(deletion(result.deleted, before, Some(self.member.header(result.version))))
-    }
-
-    async fn read(&self, range: KeyRange, version: Version, call: Call) -> Result<Vec<Entry>, Failed> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut next = Some(Scan { version: Some(version), ..Scan::new(range) });
-        while let Some(scan) = next {
-            let page = self.member.store.scan(scan.clone(), call).await?;
-            next = scan.next(&page);
-            entries.extend(page.entries);
-            check_answer(entries.iter())?;
-        }
-        Ok(entries)
     }
 
     /// One step as a transaction of its own.
