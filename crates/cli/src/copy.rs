@@ -7,6 +7,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `ends.rs` | opens both stores, and refuses those that cannot be copied |
+//! | `same.rs` | tells whether two addresses lead to one etcd cluster |
 //! | `source.rs` | reads the source: pages at the version that its watch has come to |
 //! | `wanted.rs` | what of an entry travels, and whether the target has it |
 //! | `merge.rs` | the target's differences from a page of the source |
@@ -21,6 +22,7 @@ mod merge;
 mod note;
 mod patience;
 mod progress;
+mod same;
 mod source;
 mod target;
 mod wanted;

@@ -84,6 +84,14 @@ impl EtcdStore {
         Ok(Self { inner: Arc::new(inner), meter: Meter::new()? })
     }
 
+    /// The id of the cluster. Those that were begun with the same token and the same addresses of members have the same.
+    ///
+    /// # Errors
+    /// Whatever the cluster answers.
+    pub async fn cluster_id(&self, call: Call) -> Result<u64> {
+        Ok(self.inner.find_map(call).await?.id)
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }

@@ -5,6 +5,7 @@ use norikv_core::{Address, Call, Durability, Error, ErrorKind, Feature, Result, 
 use norikv_embedded::{EmbeddedStore, Settings};
 use norikv_etcd::EtcdSettings;
 
+use super::same::{self, overlap};
 use crate::args::{Copy, StoreAddress};
 
 /// How long a store may take to answer at first.
@@ -66,6 +67,15 @@ impl Ends {
 
     /// Whether both can do what a copy needs.
     async fn check(&mut self, args: &Copy) -> Result<()> {
+        // What is only compared takes no harm.
+        if let (Address::Etcd(from), Address::Etcd(to), false) =
+            (&args.from.address, &args.to.address, args.verify_only)
+        {
+            let (from, to) = (EtcdSettings::parse_all(from)?, EtcdSettings::parse_all(to)?);
+            if same::share_keys(&from, &to, Call::with_timeout(BEGIN)).await? {
+                return Err(itself(&self.from_name, &self.to_name));
+            }
+        }
         let status = self.from.status(Call::with_timeout(BEGIN)).await?;
         self.knows_reasons = status.store != "etcd";
         // What is only compared is read as it is now.
@@ -125,17 +135,16 @@ fn refuse_itself(from: &StoreAddress, to: &StoreAddress) -> Result<()> {
     let same = match (&from.address, &to.address) {
         (Address::Etcd(from), Address::Etcd(to)) => {
             let (from, to) = (EtcdSettings::parse_all(from)?, EtcdSettings::parse_all(to)?);
-            from.iter().any(|from| to.iter().any(|to| overlap(from, to)))
+            from.iter().any(|from| to.iter().any(|to| one_by_name(from, to)))
         }
         _ => name(from) == name(to),
     };
     if same { Err(itself(&name(from), &name(to))) } else { Ok(()) }
 }
 
-/// Whether two clusters are one, and the keys of one are among those of the other.
-fn overlap(from: &EtcdSettings, to: &EtcdSettings) -> bool {
-    from.endpoints.iter().any(|endpoint| to.endpoints.contains(endpoint))
-        && (from.prefix.starts_with(&to.prefix) || to.prefix.starts_with(&from.prefix))
+/// Whether two clusters are one by the names of their members, and the keys of one are among those of the other.
+fn one_by_name(from: &EtcdSettings, to: &EtcdSettings) -> bool {
+    from.endpoints.iter().any(|endpoint| to.endpoints.contains(endpoint)) && overlap(from, to)
 }
 
 /// That the source and the target are one store, or overlap.

@@ -179,21 +179,43 @@ impl Etcd {
         // Between asking for a free port and etcd taking it, another may.
         for _ in 0..5 {
             let (client, peer) = (free_port(), free_port());
-            if let Some(etcd) = Self::try_start(client, peer).await {
+            let peer = format!("http://127.0.0.1:{peer}");
+            if let Some(etcd) = Self::try_start(client, &peer, &peer).await {
                 return etcd;
             }
         }
         panic!("etcd does not begin to serve");
     }
 
-    async fn try_start(client: u16, peer: u16) -> Option<Self> {
+    /// Starts one whose id is that of any other that is started so, as with etcd's own defaults.
+    pub(crate) async fn start_by_default() -> Self {
+        for _ in 0..5 {
+            let (client, peer) = (free_port(), free_port());
+            let listens = format!("http://127.0.0.1:{peer}");
+            if let Some(etcd) = Self::try_start(client, &listens, "http://localhost:2380").await {
+                return etcd;
+            }
+        }
+        panic!("etcd does not begin to serve");
+    }
+
+    /// Its address under another name.
+    pub(crate) fn by_name(&self) -> String {
+        self.address.replace("127.0.0.1", "localhost")
+    }
+
+    pub(crate) fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    async fn try_start(client: u16, listens: &str, peer: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let (url, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let url = format!("http://127.0.0.1:{client}");
         let child = Command::new("etcd")
             .arg("--data-dir")
             .arg(directory.path())
             .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--listen-peer-urls", listens, "--initial-advertise-peer-urls", peer])
             .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
