@@ -5,7 +5,7 @@ use std::{
 
 use clap::{
     Parser,
-    error::{ContextKind, ContextValue, ErrorKind},
+    error::{ContextValue, ErrorKind},
 };
 use norikv_core::{Error, Result, without_password};
 
@@ -80,13 +80,19 @@ fn refuse(error: &clap::Error) -> i32 {
     }
 }
 
-/// What is wrong, without the password that an address may have.
+/// What is wrong, without the passwords that addresses may have. An address may also stand where none belongs: as one argument too
+/// many, or as the command.
 fn shown(error: &clap::Error) -> String {
-    let text = error.to_string();
-    match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) => text.replace(value, &without_password(value)),
-        _ => text,
+    let mut text = error.to_string();
+    let mut mask = |said: &str| text = text.replace(said, &without_password(said));
+    for (_, said) in error.context() {
+        match said {
+            ContextValue::String(said) => mask(said),
+            ContextValue::Strings(said) => said.iter().for_each(|said| mask(said)),
+            _ => {}
+        }
     }
+    text
 }
 
 /// One line to stderr. If that is closed, there is nobody to tell.

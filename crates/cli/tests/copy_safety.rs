@@ -5,6 +5,7 @@
 mod common;
 mod copying;
 
+use common::run;
 use copying::{Etcd, assert_same, contents, copy};
 use norikv_core::{Call, Put, Store, Version};
 
@@ -37,4 +38,29 @@ async fn two_clusters_with_the_same_id_are_two() {
     copy(&[&from.address, &to.address]).assert_equal();
     assert_same(&*from.store(), &*to.store()).await;
     assert_eq!(contents(&*to.store()).await.len(), 1);
+}
+
+#[test]
+fn a_password_is_not_said_wherever_the_address_stands() {
+    let secret = "etcd://root:sec;ret@127.0.0.1:1";
+    for args in [
+        &["serve", secret][..],
+        &["serve", "--store", "memory:", secret],
+        &["copy", "file:a", "file:b", secret],
+        &["copy", "--from", secret],
+        &["copy", &format!("--from={secret}")],
+        &["copy", &format!("--quiet={secret}"), "file:a", "file:b"],
+        &["copy", "file:a", "file:b", "--log", secret],
+        &[secret],
+        &[secret, "file:b"],
+    ] {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        ended.assert_one_line("norikv --help");
+        assert!(!ended.stderr.contains("ret") && !ended.stderr.contains("sec"), "{args:?}: {}", ended.stderr);
+    }
+    let ended = run(&["copy", secret, &format!("{secret}/a/")]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("etcd://127.0.0.1:1 and etcd://127.0.0.1:1/a/ are"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("ret@") && !ended.stderr.contains("sec;"), "{}", ended.stderr);
 }

@@ -115,19 +115,38 @@ impl Ends {
 
 /// An address without a password.
 fn name(address: &StoreAddress) -> String {
-    match (&address.address, address.text.split_once("://")) {
-        (Address::Etcd(_), Some((scheme, rest))) => {
-            let parts: Vec<_> =
-                rest.split(';').map(|part| part.rsplit_once('@').map_or(part, |(_, hosts)| hosts)).collect();
-            format!("{scheme}://{}", parts.join(";"))
-        }
+    match &address.address {
+        Address::Etcd(etcd) => match EtcdSettings::parse_all(etcd) {
+            Ok(clusters) => cluster_names(&clusters),
+            Err(_) => address.shown(),
+        },
         // The same directory is the same store, whereever the command is run.
-        (Address::File(directory), _) => match std::path::absolute(directory) {
+        Address::File(directory) => match std::path::absolute(directory) {
             Ok(path) => format!("file:{}", path.display()),
             Err(_) => address.text.clone(),
         },
         _ => address.text.clone(),
     }
+}
+
+/// The address of clusters, made of what is no secret.
+fn cluster_names(clusters: &[EtcdSettings]) -> String {
+    let each = clusters.iter().map(|cluster| {
+        let scheme = if cluster.tls.is_some() { "etcds" } else { "etcd" };
+        format!("{scheme}://{}", cluster.endpoints.join(","))
+    });
+    let mut text = each.collect::<Vec<_>>().join(";");
+    if let Some(prefix) = clusters.last().map(|last| &last.prefix).filter(|prefix| !prefix.is_empty()) {
+        text.push('/');
+        for byte in prefix {
+            match byte {
+                // A note is made of lines.
+                b'%' | ..=b' ' | 0x7f.. => text.push_str(&format!("%{byte:02X}")),
+                _ => text.push(char::from(*byte)),
+            }
+        }
+    }
+    text
 }
 
 /// Refuses what would copy a store into itself, as far as the addresses say it.
@@ -239,6 +258,9 @@ mod tests {
     #[test]
     fn a_store_is_named_without_its_password() {
         assert_eq!(name(&address("etcd://root:secret@a:1,b:2/p")), "etcd://a:1,b:2/p");
+        assert_eq!(name(&address("etcd://root:sec;ret@a:1")), "etcd://a:1");
+        let several = "etcd://root:sec;r@t@a:1;etcds://u:secret;@b:2,c:3/a%20b/;";
+        assert_eq!(name(&address(several)), "etcd://a:1;etcds://b:2,c:3/a%20b/;");
         assert_eq!(name(&address("h:1")), "h:1");
     }
 
