@@ -5,9 +5,12 @@
 mod common;
 mod copying;
 
-use common::run;
-use copying::{Etcd, assert_same, contents, copy};
-use norikv_core::{Call, Put, Store, Version};
+use common::{Norikv, run};
+use std::time::Duration;
+
+use copying::{Copying, Etcd, assert_same, contents, copy, served};
+use norikv_core::{Call, Put, Store, Ttl, Version};
+use rustix::process::Signal;
 
 async fn put(store: &dyn Store, key: &str, value: &str) -> Version {
     store.put(Put::new(key.to_owned(), value.to_owned()), Call::default()).await.unwrap().version
@@ -57,10 +60,33 @@ fn a_password_is_not_said_wherever_the_address_stands() {
         let ended = run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
         ended.assert_one_line("norikv --help");
-        assert!(!ended.stderr.contains("ret") && !ended.stderr.contains("sec"), "{args:?}: {}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("ret@") && !ended.stderr.contains("sec;"),
+            "{args:?}: {}",
+            ended.stderr
+        );
     }
     let ended = run(&["copy", secret, &format!("{secret}/a/")]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("etcd://127.0.0.1:1 and etcd://127.0.0.1:1/a/ are"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("ret@") && !ended.stderr.contains("sec;"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_to_live_that_was_on_its_way_while_the_target_was_away_is_not_longer_by_that() {
+    let server = Norikv::serve(&["--store", "memory:"]);
+    let source = served(server.address());
+    let etcd = Etcd::start().await;
+    let mut copying = Copying::start(&[server.address(), &etcd.address, "--follow"]);
+    copying.caught_up(put(&*source, "a", "1").await);
+    etcd.send(Signal::STOP);
+    let ttl = Ttl::from_millis(600_000).ok();
+    let last = source.put(Put { ttl, ..Put::new("session", "ends") }, Call::default()).await.unwrap().version;
+    // More than two machines may differ by.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    etcd.send(Signal::CONT);
+    copying.caught_up(last);
+    copying.send(Signal::INT);
+    copying.end().assert_equal();
+    assert!(contents(&*etcd.store()).await.get(&b"session"[..]).is_some_and(|found| found.1));
 }

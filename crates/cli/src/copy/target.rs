@@ -16,6 +16,9 @@ use super::{patience::Patience, progress::shown, wanted::Wanted};
 /// What one transaction takes, where writes go in transactions: so many keys, or so many bytes. etcd takes requests of 1.5 MiB.
 const TXN_KEYS: usize = 64;
 const TXN_BYTES: usize = 256 * 1024;
+/// A put with a time to live that took longer is made again with what is left then, but no more often than so.
+const PROMPT: Duration = Duration::from_secs(2);
+const SLOW_PUTS: u32 = 3;
 
 /// One write: what a key is to have, or that it is to go.
 #[derive(Clone, Debug)]
@@ -148,20 +151,36 @@ impl Target {
     }
 
     async fn try_apply(&self, op: Op) -> Result<()> {
-        let put = match &op.wanted {
-            Some(wanted) => wanted.put(&op.key)?,
-            None => None,
-        };
-        let Some(put) = put else {
-            let delete = Delete::new(op.key);
-            let done = self.patience.ask(|call| self.store.delete(delete.clone(), call)).await?;
-            self.written.deletes.fetch_add(done.deleted.into(), Ordering::Relaxed);
+        if let Some(wanted) = &op.wanted
+            && self.put(&op.key, wanted).await?
+        {
+            self.written.puts.fetch_add(1, Ordering::Relaxed);
+            self.written.bytes.fetch_add((op.key.len() + wanted.value.len()) as u64, Ordering::Relaxed);
             return Ok(());
-        };
-        self.patience.ask(|call| self.store.put(put.clone(), call)).await?;
-        self.written.puts.fetch_add(1, Ordering::Relaxed);
-        self.written.bytes.fetch_add((put.key.len() + put.value.len()) as u64, Ordering::Relaxed);
+        }
+        let delete = Delete::new(op.key);
+        let done = self.patience.ask(|call| self.store.delete(delete.clone(), call)).await?;
+        self.written.deletes.fetch_add(done.deleted.into(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Puts what is wanted. Answers whether there was any time left for it to live.
+    async fn put(&self, key: &Bytes, wanted: &Wanted) -> Result<bool> {
+        for _ in 0..SLOW_PUTS {
+            // What is left of its time is less with each attempt.
+            let attempt = |call| async move {
+                let begun = Instant::now();
+                let Some(put) = wanted.put(key)? else { return Ok(None) };
+                self.store.put(put, call).await.map(|_| Some(begun.elapsed()))
+            };
+            match self.patience.ask(attempt).await? {
+                None => return Ok(false),
+                // The store's own attempts, or the target itself, may have had it for as long: then it ends too late.
+                Some(taken) if wanted.expires_at.is_some() && taken > PROMPT => {}
+                Some(_) => return Ok(true),
+            }
+        }
+        Ok(true)
     }
 }
 
