@@ -25,6 +25,8 @@ mod progress;
 mod same;
 mod source;
 mod target;
+#[cfg(test)]
+mod tests;
 mod wanted;
 mod work;
 

@@ -54,6 +54,8 @@ struct Compared {
     different: u64,
     extra: u64,
     named: Vec<Difference>,
+    /// Keys that the source has from after it was no more to be written.
+    newer: u64,
 }
 
 impl Compared {
@@ -259,16 +261,26 @@ impl Copying<'_> {
                 // That one moment is greater than another says of one of the clusters only that it is further. One that a watch
                 // begins at is behind nothing that was acknowledged.
                 source = Source::begin(&self.ends.from, &self.range, &patience).await?;
-                self.late = Some((source.at, 0));
+                self.late.get_or_insert((source.at, 0));
                 self.walk(&mut source, Purpose::Mend).await?;
             } else {
-                self.late = Some((source.newest().await?, 0));
+                // Whoever begins again was told to end before, and what was written since then is late.
+                if self.late.is_none() {
+                    self.late = Some((source.newest().await?, 0));
+                }
                 self.reach(&mut source).await?;
             }
         }
         patience.progress.phase("verifying", Some(total(self.ends, &self.range, &patience).await?));
         let compared = self.walk(&mut source, Purpose::Tell).await?;
-        Ok((compared, source.at))
+        let at = source.at;
+        if let (Some((_, late)), false) = (&mut self.late, over_clusters) {
+            // Where the source forgot changes, the watch has not told them.
+            *late = (*late).max(compared.newer);
+            // What was written while the last page was compared.
+            self.reach(&mut source).await?;
+        }
+        Ok((compared, at))
     }
 
     /// Goes through all keys of the source, page by page, and mends or tells what is different in the target. What changes
@@ -284,6 +296,9 @@ impl Copying<'_> {
                 self.absorb(source, batch?, &place).await?;
             }
             let (entries, more) = self.page(source, after.as_ref(), &place).await?;
+            if let Some((until, _)) = self.late {
+                compared.newer += entries.iter().filter(|entry| entry.version > until).count() as u64;
+            }
             let (part, last) = part(&self.range, after.as_ref(), &entries, more);
             let store = Arc::clone(&self.target.store);
             let mut merge = Merge::new(&store, &patience, entries, part, purpose);
