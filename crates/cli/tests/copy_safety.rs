@@ -90,3 +90,35 @@ async fn a_time_to_live_that_was_on_its_way_while_the_target_was_away_is_not_lon
     copying.end().assert_equal();
     assert!(contents(&*etcd.store()).await.get(&b"session"[..]).is_some_and(|found| found.1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_all_keys_takes_over_those_of_a_part_and_leaves_no_note_of_theirs() {
+    let server = Norikv::serve(&["--store", "memory:"]);
+    let source = served(server.address());
+    for key in ["a/1", "a/2", "b/1"] {
+        put(&*source, key, "1").await;
+    }
+    let etcd = Etcd::start().await;
+    // One part is broken off, and one is under way.
+    let mut broken = Copying::start(&[server.address(), &etcd.address, "--prefix", "a/", "--follow"]);
+    broken.line("caught up");
+    broken.kill();
+    let mut running = Copying::start(&[server.address(), &etcd.address, "--prefix", "b/", "--follow"]);
+    running.line("caught up");
+    copy(&[server.address(), &etcd.address]).assert_failed(1, &["has keys already", "--overwrite"]);
+
+    let mut all = Copying::start(&[server.address(), &etcd.address, "--overwrite", "--follow"]);
+    all.line("caught up");
+    running.end().assert_failed(1, &["another norikv copy has begun"]);
+    for prefix in ["a/", "c"] {
+        copy(&[server.address(), &etcd.address, "--prefix", prefix, "--overwrite"])
+            .assert_failed(1, &["these keys are a part of that"]);
+    }
+    all.send(Signal::INT);
+    all.end().assert_equal();
+    // Nothing is left, and it is a source like any other.
+    assert_eq!(contents(&*etcd.store()).await.len(), 3);
+    let back = Etcd::start().await;
+    copy(&[&etcd.address, &back.address]).assert_equal();
+    assert_same(&*source, &*back.store()).await;
+}

@@ -50,6 +50,7 @@ impl Note {
         patience: &Patience,
     ) -> Result<(Self, Before)> {
         refuse_unfinished(ends, patience).await?;
+        refuse_wider(ends, prefix, patience).await?;
         let key = Bytes::from([PREFIX, prefix].concat());
         let get = Get { key: key.clone(), consistency: Consistency::Linearizable };
         let found = patience.ask(|call| ends.to.get(get.clone(), call)).await?;
@@ -73,7 +74,25 @@ impl Note {
             note.remove().await?;
             return Err(itself(&ends.from_name, &ends.to_name));
         }
+        // One of more keys may have begun meanwhile. Either it finds this note, or it is found here.
+        if let Err(error) = refuse_wider(ends, prefix, patience).await {
+            note.remove().await?;
+            return Err(error);
+        }
+        note.take_over(prefix, patience).await?;
         Ok((note, before))
+    }
+
+    /// Takes away the notes of copies of a part of these keys: from now on this one is to make them whole, and whoever still
+    /// copies such a part leaves it to that.
+    async fn take_over(&self, prefix: &[u8], patience: &Patience) -> Result<()> {
+        for narrower in notes(&self.store, prefix, patience).await? {
+            if narrower.key != self.key {
+                let delete = Delete::new(narrower.key);
+                patience.ask(|call| self.store.delete(delete.clone(), call)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes sure that nobody else copies into the target.
@@ -133,6 +152,37 @@ async fn refuse_unfinished(ends: &Ends, patience: &Patience) -> Result<()> {
         whose(note).unwrap_or("somewhere"),
         shown(&note.key),
     )))
+}
+
+/// A copy of more keys than these, which may be under way, writes and deletes among them.
+async fn refuse_wider(ends: &Ends, prefix: &[u8], patience: &Patience) -> Result<()> {
+    let all = notes(&ends.to, b"", patience).await?;
+    let wider = all.iter().find(|note| {
+        note.key
+            .strip_prefix(PREFIX)
+            .is_some_and(|other| other.len() < prefix.len() && prefix.starts_with(other))
+    });
+    let Some(note) = wider else { return Ok(()) };
+    Err(Error::invalid_argument(format!(
+        "{} is the target of a copy from {} that has not come to its end, and these keys are a part of that; finish that first, or delete its key {} if nobody will",
+        ends.to_name,
+        whose(note).unwrap_or("somewhere"),
+        shown(&note.key),
+    )))
+}
+
+/// The notes of copies of keys that begin so.
+async fn notes(store: &StoreRef, prefix: &[u8], patience: &Patience) -> Result<Vec<Entry>> {
+    let range = KeyRange::prefix([PREFIX, prefix].concat());
+    let (mut notes, mut after) = (Vec::new(), None);
+    loop {
+        let (entries, more) = page(store, &Scan::new(rest(&range, after.as_ref())), patience).await?;
+        after = entries.last().map(|entry| entry.key.clone());
+        notes.extend(entries.into_iter().filter(|entry| whose(entry).is_some()));
+        if !more || after.is_none() {
+            return Ok(notes);
+        }
+    }
 }
 
 /// The first key of the target in the range that a copy would have to judge.
