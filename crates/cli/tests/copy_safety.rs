@@ -76,19 +76,20 @@ fn a_password_is_not_said_wherever_the_address_stands() {
 async fn a_time_to_live_that_was_on_its_way_while_the_target_was_away_is_not_longer_by_that() {
     let server = Norikv::serve(&["--store", "memory:"]);
     let source = served(server.address());
-    let etcd = Etcd::start().await;
-    let mut copying = Copying::start(&[server.address(), &etcd.address, "--follow"]);
+    // It counts a time to live from when it gets the request.
+    let target = Norikv::serve(&["--store", "memory:"]);
+    let mut copying = Copying::start(&[server.address(), target.address(), "--follow"]);
     copying.caught_up(put(&*source, "a", "1").await);
-    etcd.send(Signal::STOP);
+    target.send(Signal::STOP);
     let ttl = Ttl::from_millis(600_000).ok();
     let last = source.put(Put { ttl, ..Put::new("session", "ends") }, Call::default()).await.unwrap().version;
     // More than two machines may differ by.
     tokio::time::sleep(Duration::from_secs(7)).await;
-    etcd.send(Signal::CONT);
+    target.send(Signal::CONT);
     copying.caught_up(last);
     copying.send(Signal::INT);
     copying.end().assert_equal();
-    assert!(contents(&*etcd.store()).await.get(&b"session"[..]).is_some_and(|found| found.1));
+    assert!(contents(&*served(target.address())).await.get(&b"session"[..]).is_some_and(|found| found.1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
