@@ -18,7 +18,7 @@ import { TARGET, targetDirectory, wasmBindgen, wasmBuild } from './lib/wasm.mjs'
 /** What a browser is to download for the client, compressed. */
 const GOAL_BYTES = 60 * 1024;
 /** What it is today, and no more: it goes up for what is new, and for nothing else (docs/decisions/0012-browser-core.md). */
-const MOST_BYTES = 169 * 1024;
+const MOST_BYTES = 170 * 1024;
 
 /** What every browser has had since 2022. `--all-features` would write types that none has. */
 const FEATURES = [
