@@ -190,7 +190,7 @@ describe('what is refused', () => {
     const error = await failure(InvalidArgumentError, () =>
       client.put('large', new Uint8Array(2_000_000)),
     );
-    expect(error.message).toContain('too large');
+    expect(error.message).toContain('2000005 bytes, more than the etcd cluster takes');
     expect(await client.getOrNull('large')).toBeNull();
   });
 });
